@@ -1,0 +1,44 @@
+"""What every benchmark shares: the module's path, the machine's description, the result file."""
+import datetime
+import json
+import platform
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))        # googlenet_utils.py stands one folder up
+
+import torch  # noqa: E402
+import torchvision  # noqa: E402
+
+import googlenet_utils as gu  # noqa: E402
+
+
+def describe_machine(device="cpu"):
+    """Hardware and versions that a figure depends on, without anything that names one computer."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        hardware = torch.cuda.get_device_name(device)
+    else:
+        hardware = f"{_processor()}, {torch.get_num_threads()} threads"
+    return {"hardware": hardware, "system": f"{platform.system()} {platform.machine()}",
+            "python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__,
+            "googlenet_utils": gu.__version__, "date": datetime.date.today().isoformat()}
+
+
+def _processor():
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):        # not Linux, or a processor that does not tell
+        return platform.processor() or platform.machine()
+
+
+def write_result(name, result):
+    """Write benchmarks/results/NAME.json, which README's and the notebooks' tables are printed from."""
+    path = HERE / "results" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_suffix(".part")
+    partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
+    print(f"written: benchmarks/results/{path.name}")

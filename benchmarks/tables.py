@@ -1,0 +1,66 @@
+"""Print the tables that README shows from benchmarks/results/*.json, and write them between README's markers.
+
+A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`; tests/test_readme.py fails when it differs.
+
+usage: python benchmarks/tables.py
+"""
+import json
+import re
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+README = HERE.parent / "README.md"
+
+
+def read(name):
+    """The result file of that name, or None where it was not measured."""
+    path = HERE / "results" / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def markdown(header, rows):
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def accuracy_table():
+    """The article's recipe and ours, by profile."""
+    header = ["recipe", "profile", "data", "images", "size", "epochs", "minutes", "seed", "test accuracy", "machine"]
+    rows = []
+    if article := read("article_recipe"):
+        epochs, machine = article["epochs"], article["machine"]
+        rows.append(["the article's, as printed", "–", article["data"], f"{article['images']:,}",
+                     f"{article['image_size']} px", len(epochs), f"{sum(e['seconds'] for e in epochs) / 60:.0f}",
+                     article["seed"], f"{epochs[-1]['test_acc']:.3f}",
+                     f"{machine['hardware']}, torch {machine['torch']}"])
+    trained = (read("train_cifar10") or {"rows": []})["rows"]
+    for row in sorted(trained, key=lambda row: (row["profile"], row["seed"])):
+        machine = row["machine"]
+        rows.append(["ours (notebook 4)", f"`{row['profile']}`", row["data"], f"{row['train_images']:,}",
+                     f"{row['image_size']} px", row["epochs"], f"{row['seconds'] / 60:.1f}", row["seed"],
+                     f"**{row['test_accuracy']:.3f}**", f"{machine['hardware']}, torch {machine['torch']}"])
+    if not any(row["profile"] == "gpu" for row in trained):
+        rows.append(["ours (notebook 4)", "`gpu`", "CIFAR-10", "48,000", "224 px", 10, "–", "–", "not measured",
+                     "`python benchmarks/train_cifar10.py --profile gpu`"])
+    return markdown(header, rows)
+
+
+TABLES = {"accuracy": accuracy_table}
+
+
+def with_tables(text):
+    """README's text with every marked table made anew."""
+    def replace(match):
+        return f"<!-- table: {match[1]} -->\n{TABLES[match[1]]()}\n<!-- end of table -->"
+
+    return re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end of table -->", replace, text, flags=re.S)
+
+
+def main():
+    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for name, table in TABLES.items():
+        print(f"{name}\n{table()}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,917 @@
+"""GoogLeNet (Inception v1) in PyTorch: the one module that every notebook of this series imports, as gu.
+
+It reads like a chapter:
+
+    Model       Inception, GoogLeNet
+    Training    evaluate_accuracy, train, make_recipe
+    Measuring   TABLE_1, trace_shapes, count_cost, load_result
+    Pictures    show, show_images, plot_history
+    ----------  machinery: students may stop here
+    Profiles    Profile, PROFILES, choose_profile
+    Data        load_images, make_shapes, Batches
+
+"The paper" is Szegedy et al., "Going Deeper with Convolutions", arXiv 1409.4842. Images are N x channels x height x
+width; uint8 (0 to 255) when stored, float and normalised when they enter a network.
+"""
+import contextlib
+import copy
+import hashlib
+import io
+import json
+import math
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+__version__ = "0.1.0"
+
+
+# ======================================================================================================================
+# Model
+# ======================================================================================================================
+
+def convolution(in_channels, out_channels, *, batch_norm=False, **options):
+    """One `nn.Conv2d`; with `batch_norm`, followed by it and without a bias, which the normalisation would cancel."""
+    layer = nn.Conv2d(in_channels, out_channels, bias=not batch_norm, **options)
+    return nn.Sequential(layer, nn.BatchNorm2d(out_channels)) if batch_norm else layer
+
+
+class Inception(nn.Module):
+    """Four paths side by side on the same input; their outputs are concatenated on the channels (paper, figure 2b).
+
+    N x in_channels x H x W  ->  N x (c1 + c2[1] + c3[1] + c4) x H x W
+
+    c1: channels of path 1, a 1x1 convolution. c2: (reduced, output) channels of path 2, 1x1 then 3x3. c3: the same of
+    path 3, 1x1 then 5x5. c4: channels of path 4, a 3x3 max pooling (stride 1) and then a 1x1 convolution.
+    """
+
+    def __init__(self, in_channels, c1, c2, c3, c4, *, batch_norm=False):
+        super().__init__()
+        self.p1_1 = convolution(in_channels, c1, kernel_size=1, batch_norm=batch_norm)
+        self.p2_1 = convolution(in_channels, c2[0], kernel_size=1, batch_norm=batch_norm)
+        self.p2_2 = convolution(c2[0], c2[1], kernel_size=3, padding=1, batch_norm=batch_norm)
+        self.p3_1 = convolution(in_channels, c3[0], kernel_size=1, batch_norm=batch_norm)
+        self.p3_2 = convolution(c3[0], c3[1], kernel_size=5, padding=2, batch_norm=batch_norm)
+        self.p4_1 = nn.MaxPool2d(kernel_size=3, stride=1, padding=1)
+        self.p4_2 = convolution(in_channels, c4, kernel_size=1, batch_norm=batch_norm)
+
+    def paths(self, x):
+        """The outputs of the four paths, before they are concatenated: a tuple of four tensors."""
+        path1 = F.relu(self.p1_1(x))
+        path2 = F.relu(self.p2_2(F.relu(self.p2_1(x))))
+        path3 = F.relu(self.p3_2(F.relu(self.p3_1(x))))
+        path4 = F.relu(self.p4_2(self.p4_1(x)))
+        return path1, path2, path3, path4
+
+    def forward(self, x):
+        return torch.cat(self.paths(x), dim=1)
+
+
+class GoogLeNet(nn.Module):
+    """The paper's nine Inception blocks in five stages, without its auxiliary heads, dropout and local response norm.
+
+    N x in_channels x H x W  ->  N x num_classes (scores before the softmax). Shapes below are for 224 x 224.
+
+    batch_norm: normalise after every convolution (Ioffe and Szegedy, arXiv 1502.03167); the paper did not have it yet.
+    small_images: a first stage that does not shrink the image, for pictures of about 32 pixels; the last map is then
+    1/8 of the image instead of 1/32. initialization: see `initialize`; "pytorch" leaves PyTorch's default, which is too
+    weak for 21 layers without normalisation (notebook 3). Raises ValueError for images that it cannot take.
+    """
+
+    def __init__(self, in_channels=3, num_classes=1000, *, batch_norm=False, small_images=False,
+                 initialization="kaiming"):
+        super().__init__()
+        self.in_channels = in_channels
+        self.smallest_image = 8 if small_images else 32     # below it, the last map would be less than one pixel
+
+        def conv(*channels, **options):
+            return convolution(*channels, batch_norm=batch_norm, **options)
+
+        def block(*channels):
+            return Inception(*channels, batch_norm=batch_norm)
+
+        def halve():
+            return nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+
+        if small_images:
+            self.stage1 = nn.Sequential(conv(in_channels, 64, kernel_size=3, padding=1), nn.ReLU())
+        else:
+            self.stage1 = nn.Sequential(                                               # N x    3 x 224 x 224
+                conv(in_channels, 64, kernel_size=7, stride=2, padding=3), nn.ReLU(),  # N x   64 x 112 x 112
+                halve())                                                               # N x   64 x  56 x  56
+        self.stage2 = nn.Sequential(
+            conv(64, 64, kernel_size=1), nn.ReLU(),
+            conv(64, 192, kernel_size=3, padding=1), nn.ReLU(),                        # N x  192 x  56 x  56
+            halve())                                                                   # N x  192 x  28 x  28
+        self.stage3 = nn.Sequential(
+            block(192, 64, (96, 128), (16, 32), 32),                                   # N x  256 x  28 x  28    3a
+            block(256, 128, (128, 192), (32, 96), 64),                                 # N x  480 x  28 x  28    3b
+            halve())                                                                   # N x  480 x  14 x  14
+        self.stage4 = nn.Sequential(
+            block(480, 192, (96, 208), (16, 48), 64),                                  # N x  512 x  14 x  14    4a
+            block(512, 160, (112, 224), (24, 64), 64),                                 # N x  512 x  14 x  14    4b
+            block(512, 128, (128, 256), (24, 64), 64),                                 # N x  512 x  14 x  14    4c
+            block(512, 112, (144, 288), (32, 64), 64),                                 # N x  528 x  14 x  14    4d
+            block(528, 256, (160, 320), (32, 128), 128),                               # N x  832 x  14 x  14    4e
+            halve())                                                                   # N x  832 x   7 x   7
+        self.stage5 = nn.Sequential(
+            block(832, 256, (160, 320), (32, 128), 128),                               # N x  832 x   7 x   7    5a
+            block(832, 384, (192, 384), (48, 128), 128),                               # N x 1024 x   7 x   7    5b
+            nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten())                                # N x 1024
+        self.fc = nn.Linear(1024, num_classes)                                         # N x num_classes
+        initialize(self, initialization)
+
+    def forward(self, x):
+        self._check(x)
+        for stage in (self.stage1, self.stage2, self.stage3, self.stage4, self.stage5):
+            x = stage(x)
+        return self.fc(x)
+
+    def _check(self, x):
+        if x.dim() != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(f"this GoogLeNet takes a batch of N x {self.in_channels} x height x width, "
+                             f"but the input has the shape {' x '.join(map(str, x.shape))}")
+        if min(x.shape[2:]) < self.smallest_image:
+            hint = "" if self.smallest_image == 8 else ", or build GoogLeNet(small_images=True), which takes 8 and more"
+            raise ValueError(f"images of {x.shape[2]} x {x.shape[3]} pixels are too small for this GoogLeNet: "
+                             f"enlarge them to {self.smallest_image} or more{hint}")
+
+
+def initialize(net, kind="kaiming"):
+    """Draw fresh weights for every convolution and linear layer of `net`, in place; returns `net`.
+
+    "kaiming": He et al., arXiv 1502.01852: keeps the signal's size through a ReLU. "xavier": Glorot and Bengio, 2010,
+    meant for layers without one: the signal shrinks by about 0.7 a layer. "pytorch": leave the weights as PyTorch drew
+    them, uniform and smaller still: about 0.4 a layer. Biases start at zero except with "pytorch".
+    """
+    if kind not in ("kaiming", "xavier", "pytorch"):
+        raise ValueError(f'unknown initialization {kind!r}: choose "kaiming", "xavier" or "pytorch"')
+    for layer in net.modules():
+        if kind == "pytorch" or not isinstance(layer, (nn.Conv2d, nn.Linear)):
+            continue
+        if kind == "xavier":
+            nn.init.xavier_uniform_(layer.weight)
+        else:                                               # the factor for a ReLU, which the last layer does not have
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu" if isinstance(layer, nn.Conv2d) else "linear")
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    return net
+
+
+# ======================================================================================================================
+# Training
+# ======================================================================================================================
+
+def choose_precision(device):
+    """The precision in which `device` multiplies fastest, by what its hardware can do: nothing is timed.
+
+    "bfloat16": CPUs with AVX512-BF16 or AMX, GPUs from NVIDIA's Ampere on. "float16": older NVIDIA GPUs with half
+    precision units, such as Colab's T4. "float32": everything else.
+    """
+    device = torch.device(device)
+    if device.type == "cpu":
+        has_bfloat16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return "bfloat16" if has_bfloat16 else "float32"
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bfloat16"
+        return "float16" if torch.cuda.get_device_capability(device) >= (7, 0) else "float32"
+    return "float32"
+
+
+def _autocast(device, precision):
+    """The context in which a network runs in `precision` ("auto", "float32", "bfloat16", "float16") on `device`."""
+    if precision == "auto":
+        precision = choose_precision(device)
+    if precision not in ("float32", "bfloat16", "float16"):
+        raise ValueError(f'unknown precision {precision!r}: choose "auto", "float32", "bfloat16" or "float16"')
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(torch.device(device).type, dtype=getattr(torch, precision))
+
+
+def evaluate_accuracy(data_iter, net, device, *, precision="auto"):
+    """The share, 0 to 1, of the images in `data_iter` whose highest score is their label's.
+
+    Every image counts once, whatever the batch sizes. Each layer is left in the mode, train or eval, in which it was.
+    The accuracy is summed on the device and read once. Raises ValueError when there is no image.
+    """
+    modes = [(layer, layer.training) for layer in net.modules()]
+    correct, count = torch.zeros((), dtype=torch.int64, device=device), 0
+    net.eval()
+    try:
+        with torch.no_grad(), _autocast(device, precision):
+            for X, y in data_iter:
+                X, y = X.to(device), y.to(device)
+                correct += (net(X).argmax(dim=1) == y).sum()
+                count += len(y)
+    finally:
+        for layer, mode in modes:
+            layer.training = mode
+    if count == 0:
+        raise ValueError("there is no image to evaluate on: data_iter gave no batch")
+    return correct.item() / count
+
+
+def train(net, train_iter, test_iter, loss, optimizer, device, epochs, *, schedule=None, precision="auto",
+          progress=True):
+    """Train `net`, print a line an epoch, and return the history: a dict of lists, one entry an epoch.
+
+    train_iter, test_iter: what gives (images, labels) batches, such as `Batches`. loss: a function of scores and labels
+    that averages over the batch. schedule: a learning-rate scheduler, stepped after every batch. precision: "auto" (see
+    `choose_precision`); "float32" is the exact loop. The history holds "loss" and "train_acc" (the mean over the images
+    as they passed, while the weights moved), "test_acc" and "seconds" (training and evaluation together).
+
+    Nothing is read from the device while an epoch runs, except once a second for the progress bar, so a GPU never waits
+    for Python. Raises ValueError for labels that the network has no score for, or when there is no image.
+    """
+    if precision == "auto":
+        precision = choose_precision(device)
+    net = net.to(device, memory_format=torch.channels_last)     # the layout in which convolutions are fastest
+    # float16 has a small range: the scaler enlarges the loss so that small gradients do not become zero.
+    scaler = torch.amp.GradScaler(torch.device(device).type, enabled=precision == "float16")
+    print(f"training on {device}, {precision}")
+    history = {"loss": [], "train_acc": [], "test_acc": [], "seconds": []}
+    for epoch in range(epochs):
+        start = time.time()
+        net.train()
+        train_loss, train_acc = _train_epoch(net, train_iter, loss, optimizer, device, schedule, precision, scaler,
+                                             progress)
+        test_acc = evaluate_accuracy(test_iter, net, device, precision=precision)
+        seconds = time.time() - start
+        for name, value in zip(history, (train_loss, train_acc, test_acc, seconds), strict=True):
+            history[name].append(value)
+        print("epoch %d, loss %.4f, train acc %.3f, test acc %.3f, time %.1f sec"
+              % (epoch + 1, train_loss, train_acc, test_acc, seconds))
+    return history
+
+
+# The recipe of notebook 4, its numbers in one place. Notebook 4 says what each is for.
+RECIPE = {
+    "learning_rate": 0.1,       # the highest of the schedule, for batches of 128; in proportion for others
+    "momentum": 0.9,            # Nesterov's
+    "weight_decay": 5e-4,       # on the weights of convolutions and linear layers only
+    "label_smoothing": 0.1,
+    "crop_scale": (0.6, 1.0),   # for Batches: the share of the picture that a random crop keeps
+}
+
+
+def make_recipe(net, batch_size, total_steps):
+    """Loss, optimizer and schedule for `train`, by the numbers of RECIPE, for a run of `total_steps` batches.
+
+    The learning rate rises for 30 % of the steps and then falls to nothing (Smith and Topin, arXiv 1708.07120).
+    """
+    learning_rate = RECIPE["learning_rate"] * batch_size / 128
+    matrices = [p for p in net.parameters() if p.dim() > 1]
+    vectors = [p for p in net.parameters() if p.dim() <= 1]     # biases, batch norm's scales: not to be pulled to zero
+    optimizer = torch.optim.SGD(
+        [{"params": matrices, "weight_decay": RECIPE["weight_decay"]}, {"params": vectors, "weight_decay": 0.0}],
+        lr=learning_rate, momentum=RECIPE["momentum"], nesterov=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=total_steps,
+                                                   cycle_momentum=False)
+    return nn.CrossEntropyLoss(label_smoothing=RECIPE["label_smoothing"]), optimizer, schedule
+
+
+def _train_epoch(net, train_iter, loss, optimizer, device, schedule, precision, scaler, progress):
+    """One pass over `train_iter`; returns the mean loss and the accuracy over its images."""
+    loss_sum = torch.zeros((), device=device)
+    correct, count = torch.zeros((), dtype=torch.int64, device=device), 0
+    # The bar vanishes at the end and goes to stdout, so that nothing of it stays in a stored notebook.
+    bar = tqdm(train_iter, unit="batch", leave=False, file=sys.stdout, mininterval=1.0, disable=not progress)
+    for X, y in bar:
+        X, y = X.to(device, memory_format=torch.channels_last), y.to(device)
+        with _autocast(device, precision):
+            y_hat = net(X).float()
+        if count == 0:
+            _check_labels(train_iter, y, y_hat.shape[1])
+        l = loss(y_hat, y)
+        optimizer.zero_grad()
+        scaler.scale(l).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        if schedule is not None:
+            schedule.step()
+        with torch.no_grad():
+            loss_sum += l * len(y)
+            correct += (y_hat.argmax(dim=1) == y).sum()
+        count += len(y)
+    if count == 0:
+        raise ValueError("there is no image to train on: train_iter gave no batch")
+    return loss_sum.item() / count, correct.item() / count
+
+
+def _check_labels(train_iter, y, num_classes):
+    labels = getattr(train_iter, "labels", y)               # all labels where the iterator shows them
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(f"the labels run from {labels.min()} to {labels.max()}, but the network has {num_classes} "
+                         f"scores, for labels 0 to {num_classes - 1}: give it more num_classes or mend the labels")
+
+
+# ======================================================================================================================
+# Measuring
+# ======================================================================================================================
+
+class Table1Row(NamedTuple):
+    """A row of the paper's Table 1: output side and channels for a 224 x 224 image; filters as `Inception` takes them,
+    after in_channels; parameters and operations as printed there (K is 1024, M is a million multiply-adds)."""
+    name: str
+    side: int
+    channels: int
+    filters: tuple | None
+    parameters: str
+    operations: str
+
+
+TABLE_1 = [
+    Table1Row("conv 7x7/2", 112, 64, None, "2.7K", "34M"),
+    Table1Row("conv 3x3/1", 56, 192, None, "112K", "360M"),
+    Table1Row("3a", 28, 256, (64, (96, 128), (16, 32), 32), "159K", "128M"),
+    Table1Row("3b", 28, 480, (128, (128, 192), (32, 96), 64), "380K", "304M"),
+    Table1Row("4a", 14, 512, (192, (96, 208), (16, 48), 64), "364K", "73M"),
+    Table1Row("4b", 14, 512, (160, (112, 224), (24, 64), 64), "437K", "88M"),
+    Table1Row("4c", 14, 512, (128, (128, 256), (24, 64), 64), "463K", "100M"),
+    Table1Row("4d", 14, 528, (112, (144, 288), (32, 64), 64), "580K", "119M"),
+    Table1Row("4e", 14, 832, (256, (160, 320), (32, 128), 128), "840K", "170M"),
+    Table1Row("5a", 7, 832, (256, (160, 320), (32, 128), 128), "1072K", "54M"),
+    Table1Row("5b", 7, 1024, (384, (192, 384), (48, 128), 128), "1388K", "71M"),
+    Table1Row("linear", 1, 1000, None, "1000K", "1M"),
+]
+
+
+class LayerRow(NamedTuple):
+    """What `trace_shapes` tells of a layer: its name and kind, its output's shape without the batch, its cost."""
+    name: str
+    kind: str
+    shape: tuple
+    parameters: int
+    macs: int
+
+
+class Cost(NamedTuple):
+    """parameters: trainable numbers. macs: multiply-adds for one image (one MAC is two FLOPs)."""
+    parameters: int
+    macs: int
+
+
+def _on_meta(net, size):
+    """A copy of `net` without data, in eval mode, and one image for it: shapes can be followed at no cost."""
+    net = copy.deepcopy(net).to("meta").eval()
+    channels = next((layer.in_channels for layer in net.modules() if isinstance(layer, nn.Conv2d)), 3)
+    return net, torch.empty(1, channels, size, size, device="meta")
+
+
+def trace_shapes(net, size):
+    """Follow one image of `size` x `size` pixels through `net`: a `LayerRow` a layer, in the order of the computation.
+
+    An `Inception` block (any module that is no plain container) is one row. Cost: see `count_cost`.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    net, image = _on_meta(net, size)
+    layers, shapes = {}, {}
+
+    def find(module, prefix):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Sequential):
+                find(child, f"{prefix}{name}.")
+            else:
+                layers[child] = prefix + name
+
+    find(net, "")
+    for layer in layers:
+        layer.register_forward_hook(lambda layer, inputs, output: shapes.update({layer: tuple(output.shape[1:])}))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net(image)
+    flops = {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
+    return [LayerRow(layers[layer], type(layer).__name__, shape, sum(p.numel() for p in layer.parameters()),
+                     flops.get(f"{type(net).__name__}.{layers[layer]}", 0) // 2) for layer, shape in shapes.items()]
+
+
+def count_cost(net, size):
+    """The `Cost` of `net` for one image of `size` x `size` pixels: parameters, and multiply-adds (MAC).
+
+    Counted are the multiply-adds of convolutions and linear layers, as in the paper's Table 1; papers that print FLOPs
+    may mean either these or twice as many. Nothing is computed: `net` is traced without data.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    traced, image = _on_meta(net, size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        traced(image)
+    return Cost(sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2)
+
+
+def load_result(name):
+    """What was measured: benchmarks/results/`name`.json as a dict. Raises RuntimeError where the file is missing."""
+    path = Path(__file__).parent / "benchmarks" / "results" / f"{name}.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RuntimeError(f"{path} is missing: fetch the whole project, or run the script of that name "
+                           "in benchmarks/") from None
+
+
+# ======================================================================================================================
+# Pictures
+# ======================================================================================================================
+
+# Okabe and Ito's colours, which readers with any colour vision can tell apart; black on each has a contrast over 4.5:1
+# except the two marked.
+COLORS = {"blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "vermilion": "#D55E00",   # blue: white text
+          "sky": "#56B4E9", "purple": "#CC79A7", "yellow": "#F0E442", "grey": "#767676"}         # grey: white text
+
+
+def new_figure(rows=1, columns=1, *, width=9.0, height=4.0, **options):
+    """`plt.subplots` with sizes (inches), letters and colours that can be read from the back row."""
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update({
+        "font.size": 13, "axes.titlesize": 14, "axes.labelsize": 13, "legend.fontsize": 12, "lines.linewidth": 2.5,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3,
+        "axes.prop_cycle": plt.cycler(color=[COLORS[c] for c in ("blue", "orange", "green", "vermilion", "purple")])})
+    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
+
+
+def show(fig, alt, caption):
+    """Show `fig` as a PNG with a caption under it, and close it.
+
+    alt: what the picture shows, for a reader who cannot see it (screen readers, a lost image). caption: the picture's
+    one message. PNG, since JupyterLab does not paint a stored SVG in a notebook that it does not trust yet.
+    """
+    import matplotlib.pyplot as plt
+    from IPython import get_ipython
+    from IPython.display import display
+
+    if get_ipython() is None:                               # a plain script: a window, or nothing where there is none
+        plt.show()
+    else:
+        buffer = io.BytesIO()
+        fig.savefig(buffer, format="png", dpi=120, facecolor="white")
+        display({"image/png": buffer.getvalue(), "text/plain": alt}, raw=True, metadata={"image/png": {"alt": alt}})
+        display({"text/markdown": f"*{caption}*", "text/plain": caption}, raw=True)
+    plt.close(fig)
+
+
+def show_images(images, titles=None, *, columns=10, size=1.1):
+    """A figure with `images` (uint8, N x 3 x H x W) in rows of `columns`, each with its title, for `show`."""
+    rows = math.ceil(len(images) / columns)
+    fig, axes = new_figure(rows, columns, width=columns * size, height=rows * (size + (0.3 if titles else 0.0)),
+                           squeeze=False)
+    for index, axis in enumerate(axes.flat):
+        axis.axis("off")
+        if index < len(images):
+            axis.imshow(images[index].permute(1, 2, 0).numpy(), interpolation="nearest")
+            if titles:
+                axis.set_title(titles[index], fontsize=11)
+    return fig
+
+
+def plot_history(history, *, title=""):
+    """A figure with the loss, and beside it the accuracies, of a `train` history, epoch by epoch, for `show`."""
+    from matplotlib.ticker import MaxNLocator
+
+    fig, (left, right) = new_figure(1, 2)
+    epochs = range(1, len(history["loss"]) + 1)
+    left.plot(epochs, history["loss"], "o-")
+    left.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
+    right.plot(epochs, history["train_acc"], "o-", label="training images, augmented")
+    right.plot(epochs, history["test_acc"], "s--", label="held-out images")
+    right.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
+    right.legend(loc="lower right")
+    for axis in (left, right):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    fig.suptitle(title)
+    return fig
+
+
+def draw_network(net, size):
+    """A figure of `net` for a `size` x `size` image, for `show`: its maps to scale, and what each stage costs.
+
+    Above, a box a layer: as high as its map, as wide as it has channels (pooled: grey), and the shape that leaves the
+    stage. Below, each stage's share of all weights and of all multiply-adds. `trace_shapes` gives all of it.
+    """
+    from matplotlib.patches import Rectangle
+
+    stages = {"image": [LayerRow("image", "Image", (3, size, size), 0, 0)]}
+    for row in trace_shapes(net, size):
+        if row.kind not in ("ReLU", "Flatten"):             # these leave the maps as they are
+            stages.setdefault(row.name.split(".")[0], []).append(row)
+    fig, (maps, bars) = new_figure(2, 1, height=4.5, sharex=True, gridspec_kw={"height_ratios": (5, 4)})
+    gap, narrowest, right, middles = 60, 1550, 0, []
+    for rows in stages.values():
+        width = sum(row.shape[0] + gap for row in rows) - gap
+        slot = max(width + 4 * gap, narrowest)
+        left = right + (slot - width) / 2
+        middles.append(right + slot / 2)
+        right += slot
+        for row in rows:
+            side = row.shape[-1] if len(row.shape) == 3 else 1
+            color = COLORS["grey"] if "Pool" in row.kind else COLORS["sky"]
+            maps.add_patch(Rectangle((left, -side / 2), row.shape[0], side, facecolor=color, edgecolor="black"))
+            left += row.shape[0] + gap
+        label = str(row.shape[0]) if side == 1 else f"{row.shape[0]} ×\n{side}×{side}"
+        maps.text(middles[-1], 0.54 * size, label, ha="center", va="bottom", fontsize=12)
+    maps.set(xlim=(0, right), ylim=(-size / 2, 0.85 * size))
+    maps.axis("off")
+    series = {"weights": ("parameters", "blue", "", -1), "multiply-adds": ("macs", "orange", "//", 1)}
+    for name, (field, color, hatch, direction) in series.items():
+        costs = [sum(getattr(row, field) for row in rows) for rows in stages.values()][1:]
+        bar = bars.bar([middle + direction * 330 for middle in middles[1:]], [100 * c / sum(costs) for c in costs], 580,
+                       color=COLORS[color], hatch=hatch, edgecolor="black", label=f"{name}: {sum(costs) / 1e6:,.1f} M")
+        bars.bar_label(bar, fmt="%.1f", fontsize=12)
+    bars.set(xticks=middles, xticklabels=[name.replace("stage", "stage ") for name in stages], ylabel="% of all")
+    bars.set_ylim(0, 1.25 * max(bars.get_ylim()))
+    bars.legend(loc="upper left")
+    bars.grid(visible=False)
+    return fig
+
+
+def draw_inception(in_channels, c1, c2, c3, c4, *, side):
+    """A figure with a block without its three helping 1x1 convolutions, and the real one beside it, for `show`.
+
+    The channels as `Inception` takes them, for maps of side x side. Each line is as thick as the multiply-adds of the
+    convolution that it leads to, and says them in millions (M); dashed lines cost none.
+    """
+    fig, axes = new_figure(1, 2, height=4.5)
+    pool = ("pool", None, 0)
+    plain = [[("1×1", c1, 1)], [("3×3", c2[1], 3)], [("5×5", c3[1], 5)], [pool]]
+    real = [[("1×1", c1, 1)], [("1×1", c2[0], 1), ("3×3", c2[1], 3)], [("1×1", c3[0], 1), ("5×5", c3[1], 5)],
+            [pool, ("1×1", c4, 1)]]
+    colors = {"1×1": "orange", "3×3": "sky", "5×5": "green", "pool": "yellow"}
+
+    def box(axis, x, y, text, color, height=0.3):
+        axis.fill([x - 0.8, x + 0.8, x + 0.8, x - 0.8], [y - height, y - height, y + height, y + height],
+                  facecolor=color, edgecolor="black", linewidth=1, zorder=2)
+        axis.text(x, y, text, ha="center", va="center", linespacing=0.95, zorder=3)
+
+    for axis, title, paths in ((axes[0], "without the helping 1×1", plain), (axes[1], "the real block", real)):
+        total = leaving = 0
+        for y, path in zip((3.5, 2.5, 1.5, 0.5), paths, strict=True):
+            channels, left = in_channels, 0.8
+            for middle, (kind, width, kernel) in zip((4.0, 7.8)[-len(path):], path, strict=True):
+                width = width or channels
+                macs = channels * width * kernel**2 * side**2 / 1e6
+                total, channels = total + macs, width
+                style = {"linewidth": 0.2 * macs} if macs else {"linewidth": 1.5, "linestyle": "--"}
+                axis.plot([left, middle - 0.8], [y, y], color=COLORS["blue"], solid_capstyle="butt", **style)
+                axis.annotate(f"{macs:.0f} M" if macs else "0", ((left + middle - 0.8) / 2, y),
+                              (0, 0.1 * macs + 2), textcoords="offset points", ha="center", fontsize=12)
+                box(axis, middle, y, f"{kind}\n{channels}", COLORS[colors[kind]])
+                left = middle + 0.8
+            axis.plot([left, 10.2], [y, y], "--", color=COLORS["blue"], linewidth=1.5)
+            leaving += channels
+        box(axis, 0, 2, f"in\n{in_channels}", "white", height=1.9)
+        box(axis, 11, 2, f"out\n{leaving}", "white", height=1.9)
+        axis.set(title=f"{title}\n{total:.0f} M multiply-adds, {leaving} channels out", xlim=(-0.9, 11.9), ylim=(0, 4))
+        axis.axis("off")
+    return fig
+
+
+def draw_dog(axis):
+    """A dog in an image of 224 x 224 pixels, drawn on `axis`: 185 pixels wide, its eye at row 72, column 56."""
+    from matplotlib.patches import Circle, Ellipse, Rectangle
+
+    axis.set(xlim=(0, 224), ylim=(224, 0), aspect="equal")
+    axis.axis("off")
+    fur, ear, dark = COLORS["orange"], COLORS["vermilion"], "black"
+    for shape in (Rectangle((0, 0), 224, 224, color="#DDEBF7"), Rectangle((0, 186), 224, 38, color="#B5DEC6"),
+                  *(Rectangle((left, 140), 15, 62, color=fur) for left in (74, 95, 150, 171)),
+                  Ellipse((187, 102), 15, 58, angle=24, color=fur), Ellipse((128, 134), 122, 62, color=fur),
+                  Circle((60, 82), 33, color=fur), Ellipse((40, 92), 46, 26, color=fur),
+                  Ellipse((85, 82), 21, 54, angle=-14, color=ear), Circle((21, 88), 5, color=dark),
+                  Circle((56, 72), 5, color=dark)):
+        shape.set_linewidth(0)                              # an edge would make every part larger
+        axis.add_patch(shape)
+
+
+# ######################################################################################################################
+# #                                                                                                                    #
+# #    Machinery: students may stop here. What follows fits the lesson to the machine and feeds it with data.          #
+# #                                                                                                                    #
+# ######################################################################################################################
+
+
+# ======================================================================================================================
+# Profiles
+# ======================================================================================================================
+
+@dataclass(frozen=True)
+class Profile:
+    """How large the lesson is on this machine: the data, how much of it, and the size in which the network sees it."""
+    name: str
+    source: str             # for load_images
+    train_images: int       # the first so many; the last of CIFAR-10's 50,000 stay to choose by (notebook 4)
+    test_images: int
+    image_size: int         # pixels a side, as they enter the network
+    small_images: bool      # GoogLeNet's option of that name
+    batch_size: int
+    epochs: int             # of notebook 4's one long run
+
+
+PROFILES = {
+    #                      source    train    test   size  small  batch  epochs
+    "ci":  Profile("ci",  "shapes",  1_000,    500,   32,  False,   50,     3),
+    "cpu": Profile("cpu", "auto",   48_000, 10_000,   32,  False,  128,     9),
+    "gpu": Profile("gpu", "auto",   48_000, 10_000,  224,  False,   32,    10),
+}
+
+
+def choose_profile():
+    """The `Profile` for this machine, and a line that says which and why.
+
+    The environment variable GOOGLENET_PROFILE decides where it is set; otherwise the hardware: "gpu" with an NVIDIA GPU
+    or Apple's, else "cpu". Raises ValueError for a name that does not exist.
+    """
+    name = os.environ.get("GOOGLENET_PROFILE", "")
+    if name:
+        why = "as GOOGLENET_PROFILE says"
+    elif torch.cuda.is_available():
+        name, why = "gpu", f"since this machine has an {torch.cuda.get_device_name()}"
+    elif torch.backends.mps.is_available():
+        name, why = "gpu", "since this machine has Apple's GPU"
+    else:
+        name, why = "cpu", "since no GPU was found"
+    if name not in PROFILES:
+        raise ValueError(f"GOOGLENET_PROFILE is {name!r}, which is no profile: choose one of {', '.join(PROFILES)}")
+    profile = PROFILES[name]
+    print(f"profile {name}, {why}: at most {profile.train_images:,} training and {profile.test_images:,} test images, "
+          f"{profile.image_size} x {profile.image_size} pixels")
+    return profile
+
+
+# ======================================================================================================================
+# Data
+# ======================================================================================================================
+
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+# Of the 50,000 training images, a channel each, on a scale of 0 to 1.
+CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR10_STD = (0.2470, 0.2435, 0.2616)
+
+SHAPE_CLASSES = ("disc", "ring", "square", "frame", "triangle", "plus", "cross", "bars", "columns", "checkers")
+
+# The official binary version, file by file: 10,000 records of a label byte and 3,072 colour bytes each.
+_BINARY_SHA1 = {
+    "data_batch_1.bin": "aadd24acce27caa71bf4b10992e9e7b2d74c2540",
+    "data_batch_2.bin": "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795",
+    "data_batch_3.bin": "1dd00a74ab1d17a6e7d73e185b69dbf31242f295",
+    "data_batch_4.bin": "aab85764eb3584312d3c7f65fd2fd016e36a258e",
+    "data_batch_5.bin": "26e2849e66a845b7f1e4614ae70f4889ae604628",
+    "test_batch.bin": "67eb016db431130d61cd03c7ad570b013799c88c",
+}
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images with their labels: images uint8, N x 3 x 32 x 32; labels int64, N, indices into `classes`."""
+    name: str                       # "CIFAR-10" or "shapes"
+    classes: tuple
+    train_images: torch.Tensor
+    train_labels: torch.Tensor
+    test_images: torch.Tensor
+    test_labels: torch.Tensor
+
+
+def load_images(source="auto", root=None):
+    """The whole `ImageSet`: CIFAR-10 (50,000 + 10,000; Krizhevsky, 2009) or the built-in shapes (2,000 + 500).
+
+    source: "cifar10"; "shapes"; or "auto": CIFAR-10 where it is on disk or can be fetched, otherwise shapes, said in a
+    box. root: the folder that holds cifar-10-batches-bin/ or cifar-10-batches-py/; by default the environment variable
+    GOOGLENET_DATA_DIR, or data/ beside this module. Every file's checksum is compared before it is used. Raises
+    ValueError for an unknown source, and RuntimeError where "cifar10" cannot be had, with what to do.
+    """
+    if source not in ("auto", "cifar10", "shapes"):
+        raise ValueError(f'unknown source {source!r}: choose "auto", "cifar10" or "shapes"')
+    if source == "shapes":
+        return _shapes()
+    root = Path(root or os.environ.get("GOOGLENET_DATA_DIR") or Path(__file__).parent / "data")
+    try:
+        if (root / "cifar-10-batches-bin").is_dir():
+            return _read_binary(root / "cifar-10-batches-bin")
+        return _read_python(root)
+    except RuntimeError as error:
+        if source == "cifar10":
+            raise
+        _print_box("THIS IS NOT CIFAR-10. The notebook goes on with the built-in shapes (2,000 + 500 drawn pictures).",
+                   str(error))
+        return _shapes()
+
+
+def _shapes():
+    train_images, train_labels = make_shapes(2_000, seed=0)
+    test_images, test_labels = make_shapes(500, seed=1)
+    return ImageSet("shapes", SHAPE_CLASSES, train_images, train_labels, test_images, test_labels)
+
+
+def _read_binary(folder):
+    def read(name):
+        try:
+            data = (folder / name).read_bytes()
+        except OSError as error:
+            raise RuntimeError(f"{folder / name} cannot be read ({error.strerror}): unpack CIFAR-10 again") from None
+        if hashlib.sha1(data).hexdigest() != _BINARY_SHA1[name]:
+            raise RuntimeError(f"{folder / name} is damaged (its SHA-1 is wrong): delete it and unpack CIFAR-10 again")
+        return np.frombuffer(data, dtype=np.uint8).reshape(10_000, 3_073)
+
+    *train, test = (read(name) for name in _BINARY_SHA1)
+    return _cifar10(np.concatenate(train), test)
+
+
+def _read_python(root):
+    from torchvision.datasets import CIFAR10
+
+    try:
+        sets = [CIFAR10(root, train=train, download=True) for train in (True, False)]
+    except Exception as error:                              # no network, a full disk, a page for the archive, ...
+        raise RuntimeError(f"CIFAR-10 is not in {root} and could not be downloaded ({error})") from None
+    return _cifar10(*(np.column_stack([np.array(part.targets, dtype=np.uint8),
+                                       part.data.transpose(0, 3, 1, 2).reshape(-1, 3_072)]) for part in sets))
+
+
+def _cifar10(train, test):
+    """An `ImageSet` from records of 3,073 bytes: the label, then 32 x 32 red, green and blue values."""
+    def split(records):
+        labels = torch.from_numpy(records[:, 0].astype(np.int64))
+        images = torch.from_numpy(np.ascontiguousarray(records[:, 1:])).view(-1, 3, 32, 32)
+        return images, labels
+
+    return ImageSet("CIFAR-10", CIFAR10_CLASSES, *split(train), *split(test))
+
+
+def _print_box(*paragraphs):
+    import textwrap
+
+    lines = [line for paragraph in paragraphs for line in [*textwrap.wrap(paragraph, 90), ""]][:-1]
+    print("\n".join(["+" + "=" * 92 + "+", *(f"| {line:<90} |" for line in lines), "+" + "=" * 92 + "+"]))
+
+
+def make_shapes(count, seed):
+    """`count` drawn pictures of ten kinds (`SHAPE_CLASSES`) and their labels: a stand-in where CIFAR-10 cannot be had.
+
+    Returns images (uint8, count x 3 x 32 x 32) and labels (int64, count), balanced and in a mixed order. Sizes run from
+    a third of the picture to nearly all of it; position, colours and noise differ. Only integers are computed, so that
+    the same seed gives the same bytes everywhere.
+    """
+    random = np.random.RandomState(seed)                    # its stream is frozen for good, unlike default_rng's
+
+    def draw(low, high, *shape):
+        return random.randint(low, high, size=(count, *shape), dtype=np.int64)
+
+    labels = random.permutation(np.arange(count) % 10).astype(np.int64)
+    radius = draw(5, 15, 1, 1)
+    middle_y, middle_x = draw(0, 2**16, 1, 1), draw(0, 2**16, 1, 1)
+    # The middle lies so that at least the radius fits into the picture on every side.
+    middle_y = radius + middle_y % (32 - 2 * radius)
+    middle_x = radius + middle_x % (32 - 2 * radius)
+    y = np.arange(32).reshape(1, 32, 1) - middle_y
+    x = np.arange(32).reshape(1, 1, 32) - middle_x
+    inside = _shape_mask(labels.reshape(-1, 1, 1), y, x, radius)
+
+    background = draw(0, 128, 3, 1, 1)
+    colour = background + draw(64, 128, 3, 1, 1)            # brighter than the background in every channel
+    images = np.where(inside[:, None], colour, background) + draw(-24, 25, 3, 32, 32)
+    return torch.from_numpy(images.clip(0, 255).astype(np.uint8)), torch.from_numpy(labels)
+
+
+def _shape_mask(labels, y, x, radius):
+    """Where each picture's shape covers it: booleans, N x 32 x 32. `y` and `x` count from the shape's middle."""
+    inner = radius * 3 // 5
+    far = np.maximum(abs(y), abs(x))                        # distance to the middle, as a square sees it
+    square = far <= radius
+    bar = np.maximum(radius // 3, 2)
+    masks = {
+        "disc": y * y + x * x <= radius * radius,
+        "ring": (y * y + x * x <= radius * radius) & (y * y + x * x > inner * inner),
+        "square": square,
+        "frame": square & (far > inner),
+        "triangle": square & (2 * abs(x) <= y + radius),
+        "plus": square & ((abs(y) < bar) | (abs(x) < bar)),
+        "cross": square & (abs(abs(y) - abs(x)) < bar),
+        "bars": square & ((y + radius) // bar % 2 == 0),
+        "columns": square & ((x + radius) // bar % 2 == 0),
+        "checkers": square & (((y + radius) // bar + (x + radius) // bar) % 2 == 0),
+    }
+    return np.select([labels == SHAPE_CLASSES.index(name) for name in masks],
+                     [np.broadcast_to(mask, square.shape) for mask in masks.values()])
+
+
+class Batches:
+    """Float batches of images, made on the device: iterate for one epoch of (images, labels).
+
+    images: uint8, N x 3 x H x W; labels: integers, N. Both are moved to `device` once, here. Each batch is N x 3 x
+    image_size x image_size, normalised with `mean` and `std` (a channel each, on a scale of 0 to 1).
+
+    train=True: the article's recipe, for each image on its own: a random crop of `scale` of the area and `ratio` of the
+    sides, resized; a flip with probability 1/2; all images once an epoch in a new order. A last batch of one image
+    would break batch norm, so it joins the batch before. train=False: in order; resized to 256/224 of image_size, and
+    the middle cut out; nothing is resized where image_size is the images' own.
+
+    The same seed gives the same epochs on every device: `state_dict` holds the seed and the number of epochs begun.
+    """
+
+    def __init__(self, images, labels, batch_size, image_size, train, device="cpu", *, mean=CIFAR10_MEAN,
+                 std=CIFAR10_STD, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), flip=True, seed=0):
+        if images.dtype != torch.uint8 or images.dim() != 4:
+            raise ValueError(f"images must be uint8 with the shape N x channels x height x width, not "
+                             f"{images.dtype} with the shape {' x '.join(map(str, images.shape))}")
+        if len(images) == 0 or len(images) != len(labels):
+            raise ValueError(f"there must be as many labels as images, and at least one: got {len(images)} images and "
+                             f"{len(labels)} labels")
+        if labels.is_floating_point() or labels.min() < 0:
+            raise ValueError(f"labels must be whole numbers from 0 on, not {labels.dtype} from {labels.min()} on")
+        if batch_size < 1 or image_size < 1:
+            raise ValueError(f"batch_size and image_size must be 1 or more, not {batch_size} and {image_size}")
+        self.images, self.labels = images.to(device), labels.long().to(device)
+        self.batch_size, self.image_size, self.train, self.device = batch_size, image_size, train, device
+        self.scale, self.ratio, self.flip = scale, ratio, flip
+        self.mean = torch.tensor(mean, device=device).view(1, -1, 1, 1)
+        self.std = torch.tensor(std, device=device).view(1, -1, 1, 1)
+        self.seed, self.epoch = seed, 0
+
+    def __len__(self):
+        count = math.ceil(len(self.images) / self.batch_size)
+        alone = self.train and count > 1 and len(self.images) % self.batch_size == 1
+        return count - alone
+
+    def state_dict(self):
+        return {"seed": self.seed, "epoch": self.epoch}
+
+    def load_state_dict(self, state):
+        self.seed, self.epoch = state["seed"], state["epoch"]
+
+    def __iter__(self):
+        if not self.train:
+            for start in range(0, len(self.images), self.batch_size):
+                chosen = slice(start, start + self.batch_size)
+                yield self.normalise(self.centre(self.images[chosen])), self.labels[chosen]
+            return
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        self.epoch += 1
+        order = torch.randperm(len(self.images), generator=generator).to(self.device)
+        crops = self.random_crops(generator).to(self.device)
+        for start, stop in self._bounds():
+            chosen = order[start:stop]
+            yield self.normalise(self.crop(self.images[chosen], crops[start:stop])), self.labels[chosen]
+
+    def _bounds(self):
+        count = len(self)
+        for index in range(count):
+            yield index * self.batch_size, len(self.images) if index == count - 1 else (index + 1) * self.batch_size
+
+    def normalise(self, images):
+        """From 0 ... 255 to mean 0 and standard deviation 1, a channel each."""
+        return (images / 255 - self.mean) / self.std
+
+    def centre(self, images):
+        """The evaluation's view: resized, and the middle cut out (floats, 0 ... 255)."""
+        from torchvision.transforms.v2 import functional as transforms
+
+        images = images.float()
+        if images.shape[2:] == (self.image_size, self.image_size):
+            return images
+        images = transforms.resize(images, [round(self.image_size * 256 / 224)], antialias=True)
+        return transforms.center_crop(images, [self.image_size])
+
+    def random_crops(self, generator):
+        """A crop for each image: N x 5: top, left, height, width (pixels) and 1 or -1 for flipped.
+
+        As torchvision's RandomResizedCrop draws them: area and side ratio (on a logarithmic scale) ten times over, the
+        first that fits into the image; where none does, the whole image.
+        """
+        count, (height, width) = len(self.images), self.images.shape[2:]
+
+        def uniform(low, high, *shape):
+            return torch.empty(count, *shape).uniform_(low, high, generator=generator)
+
+        area = height * width * uniform(*self.scale, 10)
+        ratio = uniform(math.log(self.ratio[0]), math.log(self.ratio[1]), 10).exp()
+        sides = torch.stack([(area / ratio).sqrt(), (area * ratio).sqrt()], dim=2).round()
+        fits = ((sides >= 1) & (sides <= torch.tensor([height, width]))).all(dim=2)
+        first = fits.int().argmax(dim=1)
+        sides = sides[torch.arange(count), first]
+        sides[~fits.any(dim=1)] = torch.tensor([height, width], dtype=sides.dtype)
+        corner = (uniform(0, 1, 2) * (torch.tensor([height, width]) - sides + 1)).floor()
+        flipped = torch.where(uniform(0, 1, 1) < 0.5 * self.flip, -1.0, 1.0)
+        return torch.cat([corner, sides, flipped], dim=1)
+
+    def crop(self, images, crops):
+        """Cut each image's crop out and resize it to image_size, bilinear (floats, 0 ... 255)."""
+        height, width = images.shape[2:]
+        top, left, crop_height, crop_width, flipped = crops.unbind(dim=1)
+        # grid_sample's coordinates run from -1 to 1 over the image; each image gets its scale and shift into its crop.
+        zero = torch.zeros_like(top)
+        theta = torch.stack([
+            torch.stack([flipped * crop_width / width, zero, (2 * left + crop_width) / width - 1], dim=1),
+            torch.stack([zero, crop_height / height, (2 * top + crop_height) / height - 1], dim=1)], dim=1)
+        shape = (len(images), images.shape[1], self.image_size, self.image_size)
+        grid = F.affine_grid(theta, shape, align_corners=False)
+        return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)

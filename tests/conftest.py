@@ -1,0 +1,46 @@
+"""What several test files share: the real CIFAR-10, the same random numbers for every test, and a check of refusals."""
+import contextlib
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import googlenet_utils as gu
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# The tests' networks are small. On cores that other processes use too, threads that wait for each other made these
+# tests five times slower than one thread that waits for nobody.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers():
+    """Every test draws the same numbers, whatever ran before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def cifar10():
+    """The real CIFAR-10; tests that ask for it are skipped where it is not on disk (nothing is downloaded)."""
+    folder = Path(os.environ.get("GOOGLENET_DATA_DIR") or ROOT / "data")
+    if not any((folder / name).is_dir() for name in ("cifar-10-batches-bin", "cifar-10-batches-py")):
+        pytest.skip("CIFAR-10 is not on this disk: put it into data/ or set GOOGLENET_DATA_DIR")
+    return gu.load_images("cifar10", folder)
+
+
+@pytest.fixture
+def refuses():
+    """`with refuses(ValueError, "word", ...)`: the block raises it, in one sentence with all of these words."""
+    @contextlib.contextmanager
+    def expect(kind, *words):
+        with pytest.raises(kind) as caught:
+            yield
+        message = str(caught.value)
+        assert "\n" not in message
+        assert not re.search(r"[.!?] [A-Z]", message), f"more than one sentence: {message}"
+        for word in words:
+            assert word in message, f"{word!r} is missing in: {message}"
+    return expect

@@ -1,0 +1,67 @@
+"""Run notebooks from top to bottom and store their outputs: what a maintainer does after changing a cell or the module.
+
+usage: GOOGLENET_PROFILE=cpu python tests/run_notebooks.py [notebooks/03_*.ipynb ...]        (none named: all of them)
+
+Notebooks 1 and 2 print the same in every profile; the others are stored in profile cpu, on the real CIFAR-10 in data/.
+A notebook that fails stays as it was, and the error is printed. Afterwards: pytest tests/test_notebooks.py
+"""
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+ROOT = Path(__file__).resolve().parent.parent
+KEPT = ("accelerator", "colab")         # what a notebook says of itself beyond its kernel
+
+
+def run(path):
+    """Execute the notebook at `path` in its own folder and write it back without what belongs to one run only."""
+    notebook = nbformat.read(path, as_version=4)
+    # Streams are joined, and what a progress bar wrote over itself is left out.
+    client = NotebookClient(notebook, timeout=3_600, kernel_name="python3", coalesce_streams=True,
+                            resources={"metadata": {"path": str(path.parent)}})
+    client.execute()
+    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+                         "language_info": {"name": "python"},
+                         **{name: notebook.metadata[name] for name in KEPT if name in notebook.metadata}}
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)                # time stamps
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream":
+                output.text = without_bars(output.text)
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.text.strip()]
+    partial = path.with_suffix(".part")
+    nbformat.write(notebook, partial)
+    partial.replace(path)
+
+
+def without_bars(text):
+    """What remains to be read of a stream: in each line, the text after the last carriage return."""
+    lines = text.split("\n")
+    return "\n".join(line.rsplit("\r", 1)[-1] for line in lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("notebooks", nargs="*", type=Path, default=sorted((ROOT / "notebooks").glob("*.ipynb")))
+    failed = False
+    for path in parser.parse_args().notebooks:
+        start = time.time()
+        try:
+            run(path.resolve())
+            profile = os.environ.get("GOOGLENET_PROFILE", "by hardware")
+            print(f"{path.name}: {time.time() - start:.0f} s, profile {profile}", flush=True)
+        except CellExecutionError as error:
+            failed = True
+            print(f"{path.name}: not stored, since a cell failed\n{error}", flush=True)
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""The network: the article's, number for number; its options; weights that can learn; images that it refuses."""
+import copy
+import inspect
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import googlenet_utils as gu
+
+# The article's network once more, in literal numbers. A block: in, 1x1, reduce, 3x3, reduce, 5x5, after the pooling.
+STEM = {"stage1.0": (3, 64, 7), "stage2.0": (64, 64, 1), "stage2.2": (64, 192, 3)}
+BLOCKS = {
+    "stage3.0": (192, 64, 96, 128, 16, 32, 32),    "stage3.1": (256, 128, 128, 192, 32, 96, 64),
+    "stage4.0": (480, 192, 96, 208, 16, 48, 64),   "stage4.1": (512, 160, 112, 224, 24, 64, 64),
+    "stage4.2": (512, 128, 128, 256, 24, 64, 64),  "stage4.3": (512, 112, 144, 288, 32, 64, 64),
+    "stage4.4": (528, 256, 160, 320, 32, 128, 128),
+    "stage5.0": (832, 256, 160, 320, 32, 128, 128), "stage5.1": (832, 384, 192, 384, 48, 128, 128),
+}
+OPTIONS = [{"batch_norm": batch_norm, "small_images": small} for batch_norm in (False, True) for small in (False, True)]
+
+
+def layers(small_images=False):
+    """Every layer with weights, in order: its name, and its weights' shape."""
+    for name, (inputs, outputs, side) in STEM.items():
+        side = 3 if small_images and name == "stage1.0" else side
+        yield name, (outputs, inputs, side, side)
+    for name, (inputs, c1, reduce3, c3, reduce5, c5, c4) in BLOCKS.items():
+        yield f"{name}.p1_1", (c1, inputs, 1, 1)
+        yield f"{name}.p2_1", (reduce3, inputs, 1, 1)
+        yield f"{name}.p2_2", (c3, reduce3, 3, 3)
+        yield f"{name}.p3_1", (reduce5, inputs, 1, 1)
+        yield f"{name}.p3_2", (c5, reduce5, 5, 5)
+        yield f"{name}.p4_2", (c4, inputs, 1, 1)
+    yield "fc", (10, 1024)
+
+
+def random_weights():
+    """Weights under which the signal keeps its size, and biases that matter."""
+    weights = {}
+    for name, shape in layers():
+        weights[f"{name}.weight"] = torch.randn(shape) * math.sqrt(2 / math.prod(shape[1:]))
+        weights[f"{name}.bias"] = torch.randn(shape[0]) / 10
+    return weights
+
+
+def plain_block(weights, name, x):
+    """Four paths; a 1x1 convolution is written as the matrix product that it is."""
+    def one_by_one(path, x):
+        product = torch.einsum("oi,nihw->nohw", weights[f"{name}.{path}.weight"][:, :, 0, 0], x)
+        return (product + weights[f"{name}.{path}.bias"].view(1, -1, 1, 1)).clamp(min=0)
+
+    def square(path, x, margin):
+        weight, bias = weights[f"{name}.{path}.weight"], weights[f"{name}.{path}.bias"]
+        return F.conv2d(F.pad(x, [margin] * 4), weight, bias).clamp(min=0)
+
+    pooled = F.max_pool2d(F.pad(x, [1] * 4, value=-math.inf), 3, 1)
+    return [one_by_one("p1_1", x), square("p2_2", one_by_one("p2_1", x), 1), square("p3_2", one_by_one("p3_1", x), 2),
+            one_by_one("p4_2", pooled)]
+
+
+def plain_googlenet(weights, x):
+    """The article's network without a module; with a 3x3 kernel in front, the one for small images."""
+    def conv(name, x, stride, margin):
+        return F.conv2d(F.pad(x, [margin] * 4), weights[f"{name}.weight"], weights[f"{name}.bias"], stride).clamp(min=0)
+
+    def halve(x):
+        return F.max_pool2d(F.pad(x, [1] * 4, value=-math.inf), 3, 2)
+
+    small_images = weights["stage1.0.weight"].shape[-1] == 3
+    x = conv("stage1.0", x, 1, 1) if small_images else halve(conv("stage1.0", x, 2, 3))
+    x = halve(conv("stage2.2", conv("stage2.0", x, 1, 0), 1, 1))
+    for name in BLOCKS:
+        if name in ("stage4.0", "stage5.0"):
+            x = halve(x)
+        x = torch.cat(plain_block(weights, name, x), 1)
+    return x.mean(dim=(2, 3)) @ weights["fc.weight"].T + weights["fc.bias"]
+
+
+def without_batch_norm(net):
+    """The weights of a network without batch norm that gives what `net` gives in eval mode."""
+    state, plain = net.state_dict(), {}
+    for name, _ in layers():
+        if f"{name}.1.running_var" not in state:
+            plain.update({f"{name}.{kind}": state[f"{name}.{kind}"] for kind in ("weight", "bias")})
+            continue
+        scale = state[f"{name}.1.weight"] / (state[f"{name}.1.running_var"] + 1e-5).sqrt()
+        plain[f"{name}.weight"] = state[f"{name}.0.weight"] * scale.view(-1, 1, 1, 1)
+        plain[f"{name}.bias"] = state[f"{name}.1.bias"] - state[f"{name}.1.running_mean"] * scale
+    return plain
+
+
+def randomise(net):
+    """Biases and batch norm's numbers are zeros and ones in a fresh network, where a mistake would not show."""
+    for name, tensor in net.state_dict().items():
+        if name.endswith("running_var"):
+            tensor.uniform_(0.5, 2)
+        elif tensor.dim() == 1:
+            tensor.add_(torch.randn(tensor.shape) / 10)
+    return net
+
+
+def spread(net, side):
+    """How much the scores differ between 32 random images: the standard deviation, mean over the scores."""
+    with torch.no_grad():
+        return net(torch.rand(32, 3, side, side)).std(dim=0).mean().item()
+
+
+# What it is made of
+
+@pytest.mark.parametrize(("classes", "parameters"), [(1000, 6_998_552), (10, 5_983_802)])
+def test_it_has_as_many_parameters_as_the_articles(classes, parameters):
+    assert sum(p.numel() for p in gu.GoogLeNet(num_classes=classes).parameters()) == parameters
+
+
+def test_it_takes_1000_classes_and_three_channels_by_default():
+    net = gu.GoogLeNet()
+    assert net.fc.out_features == 1000
+    assert net.stage1[0].in_channels == 3
+
+
+def test_the_state_dict_has_exactly_the_articles_keys_and_shapes():
+    expected = {}
+    for name, shape in layers():
+        expected[f"{name}.weight"], expected[f"{name}.bias"] = shape, shape[:1]
+    state = gu.GoogLeNet(num_classes=10).state_dict()
+    assert list(state) == list(expected)
+    assert {name: tuple(tensor.shape) for name, tensor in state.items()} == expected
+
+
+def test_the_signatures_are_the_articles_with_options_by_keyword_only():
+    def positional(function):
+        parameters = inspect.signature(function).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is not p.KEYWORD_ONLY}
+    assert list(positional(gu.Inception)) == ["in_channels", "c1", "c2", "c3", "c4"]
+    assert positional(gu.GoogLeNet) == {"in_channels": 3, "num_classes": 1000}
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_options_change_the_number_of_parameters_by_what_they_add(options):
+    outputs = sum(shape[0] for name, shape in layers() if name != "fc")
+    expected = 5_983_802
+    if options["batch_norm"]:
+        expected += outputs                                 # a scale and a shift instead of a bias
+    if options["small_images"]:
+        expected -= 64 * 3 * (7 * 7 - 3 * 3)
+    net = gu.GoogLeNet(num_classes=10, **options)
+    assert sum(p.numel() for p in net.parameters()) == expected
+    norms = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert len(norms) == (57 if options["batch_norm"] else 0)
+
+
+# What it computes
+
+@pytest.mark.parametrize("side", [224, 96, 64])
+def test_the_same_weights_give_the_same_numbers_as_a_plain_version(side):
+    weights, images = random_weights(), torch.randn(2, 3, side, side)
+    net = gu.GoogLeNet(num_classes=10)
+    net.load_state_dict(weights)
+    with torch.no_grad():
+        expected = plain_googlenet(weights, images)
+        assert (expected[0] - expected[1]).std() > 0.05     # scores that say something about the image
+        torch.testing.assert_close(net(images), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_every_option_gives_the_same_numbers_as_a_plain_version(options):
+    net = randomise(gu.GoogLeNet(num_classes=10, **options)).eval()
+    images = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        expected = plain_googlenet(without_batch_norm(net), images)
+        assert expected.std(dim=0).mean() > 0.05
+        torch.testing.assert_close(net(images), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_block_concatenates_its_four_paths_in_order():
+    block = gu.Inception(5, 2, (3, 4), (6, 7), 8)
+    images = torch.randn(2, 5, 9, 11)
+    weights = {f"block.{name}": tensor for name, tensor in block.state_dict().items()}
+    with torch.no_grad():
+        paths, joined = block.paths(images), block(images)
+        assert [tuple(path.shape) for path in paths] == [(2, c, 9, 11) for c in (2, 4, 7, 8)]
+        for path, piece, plain in zip(paths, joined.split([2, 4, 7, 8], dim=1), plain_block(weights, "block", images),
+                                      strict=True):
+            assert torch.equal(path, piece)
+            torch.testing.assert_close(path, plain, rtol=1e-5, atol=1e-6)
+
+
+def test_a_block_can_be_built_with_batch_norm_on_its_own():
+    block = gu.Inception(5, 2, (3, 4), (6, 7), 8, batch_norm=True)
+    scores = block(torch.randn(64, 5, 6, 6) * 100)          # in train mode the batch's own size is taken out
+    assert scores.shape == (64, 21, 6, 6)
+    before_relu = block.p1_1(torch.randn(64, 5, 6, 6) * 100)
+    torch.testing.assert_close(before_relu.std(dim=(0, 2, 3)), torch.ones(2), rtol=0.01, atol=0)
+
+
+def test_the_network_does_not_change_its_input():
+    images = torch.randn(2, 3, 32, 32)
+    kept = images.clone()
+    gu.GoogLeNet(num_classes=10)(images)
+    assert torch.equal(images, kept)
+
+
+# Whether it can learn
+
+def test_a_fresh_network_tells_images_apart():
+    assert spread(gu.GoogLeNet(), 96) > 1e-2
+
+
+@pytest.mark.parametrize("kind", ["xavier", "pytorch"])
+def test_weaker_initialisations_do_not_tell_images_apart(kind):
+    assert spread(gu.GoogLeNet(initialization=kind), 96) < 1e-2
+
+
+@pytest.mark.parametrize("kind", ["kaiming", "xavier", "pytorch"])
+def test_each_initialisation_draws_weights_of_its_own_size(kind):
+    state = gu.GoogLeNet(num_classes=10, initialization=kind).state_dict()
+    for name, shape in layers():
+        inputs, outputs = math.prod(shape[1:]), shape[0] * math.prod(shape[2:])
+        expected = {"kaiming": math.sqrt((1 if name == "fc" else 2) / inputs),
+                    "xavier": math.sqrt(2 / (inputs + outputs)), "pytorch": math.sqrt(1 / (3 * inputs))}[kind]
+        weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+        assert weight.std().item() == pytest.approx(expected, rel=0.06), name
+        assert bias.any() == (kind == "pytorch"), name
+        # Kaiming's are normal: some lie beyond the 1.73 standard deviations at which uniform ones end.
+        assert (weight.abs().max() > 2 * expected) == (kind == "kaiming"), name
+
+
+def test_an_unknown_initialisation_is_refused(refuses):
+    with refuses(ValueError, "'he'", "kaiming", "xavier", "pytorch"):
+        gu.GoogLeNet(initialization="he")
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_gradients_reach_every_parameter(options):
+    net, side = gu.GoogLeNet(num_classes=10, **options), 32 if options["small_images"] else 96
+    F.cross_entropy(net(torch.randn(4, 3, side, side)), torch.arange(4)).backward()
+    assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize(("side", "dead"), [(32, 1_404_928), (64, 163_840), (65, 0)])
+def test_the_smallest_image_from_which_every_weight_can_learn_has_65_pixels(side, dead):
+    # Positive weights and images leave no ReLU at zero, and an average passes a gradient to every pixel, so a weight
+    # without a gradient is one that only ever meets padding.
+    net = copy.deepcopy(gu.GoogLeNet(num_classes=10))
+    for module in list(net.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.MaxPool2d):
+                setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding))
+    with torch.no_grad():
+        for p in net.parameters():
+            p.fill_(1 / p[0].numel())
+    net(torch.ones(1, 3, side, side)).sum().backward()
+    assert sum((p.grad == 0).sum().item() for p in net.parameters()) == dead
+
+
+# What it refuses
+
+@pytest.mark.parametrize(("small_images", "smallest"), [(False, 32), (True, 8)])
+def test_the_smallest_image_is_accepted_and_one_pixel_less_is_refused(small_images, smallest, refuses):
+    net = gu.GoogLeNet(num_classes=10, small_images=small_images).eval()
+    with torch.no_grad():
+        assert net(torch.rand(1, 3, smallest, smallest)).isfinite().all()
+        for height, width in ((smallest - 1, smallest), (smallest, smallest - 1)):
+            with refuses(ValueError, f"{height} x {width} pixels", "too small", f"to {smallest} or more"):
+                net(torch.rand(1, 3, height, width))
+
+
+def test_a_network_for_large_images_names_the_one_for_small_images(refuses):
+    with refuses(ValueError, "small_images=True", "8"):
+        gu.GoogLeNet(num_classes=10)(torch.rand(1, 3, 31, 31))
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 32, 32), (3, 32, 32), (2, 32, 32, 3)])
+def test_images_with_other_channels_are_refused(shape, refuses):
+    with refuses(ValueError, "N x 3 x height x width", " x ".join(map(str, shape))):
+        gu.GoogLeNet(num_classes=10)(torch.rand(shape))
+
+
+def test_grey_images_enter_a_network_that_was_built_for_them(refuses):
+    net = gu.GoogLeNet(in_channels=1, num_classes=10)
+    assert net(torch.rand(2, 1, 32, 32)).shape == (2, 10)
+    with refuses(ValueError, "N x 1 x height x width", "2 x 3 x 32 x 32"):
+        net(torch.rand(2, 3, 32, 32))

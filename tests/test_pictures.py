@@ -1,0 +1,162 @@
+"""Figures: PNG with a text alternative and a caption, showing what they were given, in colours that can be read on."""
+import io
+
+import IPython
+import matplotlib as mpl
+import pytest
+import torch
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from matplotlib import pyplot as plt
+from PIL import Image
+from traitlets.config import Config
+
+import googlenet_utils as gu
+
+HISTORY = {"loss": [2.0, 1.5, 1.25], "train_acc": [0.25, 0.5, 0.625], "test_acc": [0.375, 0.5, 0.75],
+           "seconds": [1.0, 1.0, 1.0]}
+
+
+@pytest.fixture(autouse=True)
+def matplotlib_as_before():
+    """No window opens, and neither settings nor figures stay behind."""
+    plt.close("all")
+    plt.switch_backend("Agg")
+    with mpl.rc_context():
+        yield
+    plt.close("all")
+
+
+@pytest.fixture
+def shell():
+    """A running IPython, as in a notebook, that writes no history to the disk."""
+    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+    yield shell
+    InteractiveShell.clear_instance()
+
+
+def contrast(color, other):
+    """WCAG 2's contrast between two colours, 1 to 21."""
+    def luminance(color):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in mpl.colors.to_rgb(color)]
+        return sum(share * c for share, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    dark, light = sorted((luminance(color), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+# show
+
+def test_show_gives_a_png_with_its_text_alternative_and_then_the_caption(shell):
+    fig, axis = gu.new_figure(width=4, height=2)
+    axis.plot([1, 2])
+    with capture_output() as captured:
+        gu.show(fig, alt="a line that rises", caption="It rises.")
+    picture, caption = captured.outputs
+    assert set(picture.data) == {"image/png", "text/plain"}
+    assert picture.metadata == {"image/png": {"alt": "a line that rises"}}
+    assert picture.data["text/plain"] == "a line that rises"
+    png = Image.open(io.BytesIO(picture.data["image/png"]))
+    assert (png.format, png.size) == ("PNG", (480, 240))
+    assert len(png.convert("RGB").getcolors(480 * 240)) > 10                # something is drawn
+    assert png.convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)     # on white, in a dark theme too
+    assert set(caption.data) == {"text/markdown", "text/plain"}
+    assert caption.data["text/markdown"] == "*It rises.*"
+    assert captured.stdout + captured.stderr == ""
+
+
+def test_show_closes_its_figure_and_no_other(shell):
+    kept, _ = gu.new_figure()
+    fig, _ = gu.new_figure()
+    with capture_output():
+        gu.show(fig, alt="nothing", caption="Nothing.")
+    assert plt.get_fignums() == [kept.number]
+
+
+def test_show_opens_a_window_in_a_plain_script(monkeypatch):
+    calls = []
+    monkeypatch.setattr(IPython, "get_ipython", lambda: None)
+    monkeypatch.setattr(plt, "show", lambda: calls.append(plt.get_fignums()))
+    fig, _ = gu.new_figure()
+    number = fig.number
+    gu.show(fig, alt="nothing", caption="Nothing.")
+    assert calls == [[number]]
+    assert plt.get_fignums() == []
+
+
+# new_figure, show_images, plot_history
+
+def test_a_new_figure_has_large_letters_and_our_colours():
+    fig, axes = gu.new_figure(2, 3, width=6, height=3)
+    assert axes.shape == (2, 3)
+    assert tuple(fig.get_size_inches()) == (6, 3)
+    axis = axes[0, 0]
+    lines = [axis.plot([0, index], label="a line")[0] for index in range(5)]
+    assert [line.get_color() for line in lines] \
+        == [gu.COLORS[name] for name in ("blue", "orange", "green", "vermilion", "purple")]
+    axis.set(xlabel="x", ylabel="y", title="title")
+    texts = [axis.title, axis.xaxis.label, axis.yaxis.label, *axis.legend().get_texts(), *axis.get_xticklabels()]
+    assert min(text.get_fontsize() for text in texts) >= 12
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 7])
+def test_show_images_draws_each_image_with_its_title(count):
+    images = torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8)
+    titles = [f"picture {index}" for index in range(count)]
+    fig = gu.show_images(images, titles, columns=4)
+    rows = -(-count // 4)
+    assert len(fig.axes) == rows * 4
+    for axis, image, title in zip(fig.axes[:count], images, titles, strict=True):
+        assert axis.get_title() == title
+        (drawn,) = axis.images
+        assert torch.equal(torch.from_numpy(drawn.get_array().data), image.permute(1, 2, 0))
+    for axis in fig.axes:
+        assert not axis.axison
+    for axis in fig.axes[count:]:
+        assert (len(axis.images), axis.get_title()) == (0, "")
+
+
+def test_show_images_takes_images_without_titles():
+    fig = gu.show_images(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), columns=3, size=2.0)
+    assert [axis.get_title() for axis in fig.axes] == [""] * 3
+    assert tuple(fig.get_size_inches()) == (6, 2)
+
+
+def test_plot_history_draws_the_loss_and_beside_it_both_accuracies():
+    fig = gu.plot_history(HISTORY, title="three epochs")
+    assert fig.get_suptitle() == "three epochs"
+    left, right = fig.axes
+    (loss,) = left.lines
+    assert list(loss.get_xdata()) == [1, 2, 3]
+    assert list(loss.get_ydata()) == HISTORY["loss"]
+    assert (left.get_xlabel(), left.get_ylabel()) == ("epoch", "training loss")
+    assert left.get_ylim()[0] == 0                          # so that a small fall looks small
+    assert (right.get_xlabel(), right.get_ylabel(), right.get_ylim()) == ("epoch", "accuracy", (0, 1))
+    drawn = {line.get_label(): line for line in right.lines}
+    assert [text.get_text() for text in right.get_legend().get_texts()] == list(drawn)
+    for words, name in (("training images", "train_acc"), ("held-out images", "test_acc")):
+        (label,) = [label for label in drawn if words in label]
+        assert list(drawn[label].get_xdata()) == [1, 2, 3]
+        assert list(drawn[label].get_ydata()) == HISTORY[name]
+    # Not by colour alone.
+    assert len({(line.get_marker(), line.get_linestyle()) for line in right.lines}) == 2
+
+
+def test_epochs_are_whole_numbers_on_the_axis():
+    fig = gu.plot_history(HISTORY)
+    fig.canvas.draw()
+    for axis in fig.axes:
+        assert all(tick == int(tick) for tick in axis.get_xticks())
+
+
+# Colours
+
+def test_colours_are_okabe_and_itos():
+    assert {name: gu.COLORS[name] for name in gu.COLORS if name != "grey"} == {
+        "blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "vermilion": "#D55E00", "sky": "#56B4E9",
+        "purple": "#CC79A7", "yellow": "#F0E442"}
+
+
+@pytest.mark.parametrize("name", gu.COLORS)
+def test_text_can_be_read_on_every_colour(name):
+    text = "white" if name in ("blue", "grey") else "black"
+    assert contrast(gu.COLORS[name], text) > 4.5

@@ -1,0 +1,64 @@
+"""README and the result files say the same; what README points to is there."""
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import googlenet_utils as gu
+import tables
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_tables_in_readme_are_those_of_the_result_files():
+    assert README.count("<!-- table: ") == len(tables.TABLES)
+    assert tables.with_tables(README) == README, "run: python benchmarks/tables.py"
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_links_lead_to_files(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        if not target.startswith(("http", "mailto")):
+            assert (ROOT / target).exists(), f"{document} links to {target}, which does not exist"
+
+
+def test_claims_table_has_a_verdict_for_each_of_the_25_claims_and_names_cells_that_exist():
+    rows = re.findall(r"^\| (\d+) \| (.+) \| (.+) \| (.+) \|$", README, re.M)
+    assert [int(row[0]) for row in rows] == list(range(1, 26))
+    for number, _, verdict, settled in rows:
+        assert verdict.split(":")[0].strip("* ") in ("holds", "correction", "wrong", "not proved"), f"claim {number}"
+        for notebook, cells in re.findall(r"\]\((notebooks/[^)]+\.ipynb)\)((?: ?`[a-z0-9-]+`,?)*)", settled):
+            identities = {cell["id"] for cell in json.loads((ROOT / notebook).read_text(encoding="utf-8"))["cells"]}
+            named = re.findall(r"`([a-z0-9-]+)`", cells)
+            assert named, f"claim {number} names no cell of {notebook}"
+            assert set(named) <= identities, f"claim {number}: {notebook} has no cell {set(named) - identities}"
+
+
+def test_pictures_have_a_text_alternative_and_exist():
+    pictures = re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", README)
+    assert pictures, "README shows a picture"
+    for alternative, path in pictures:
+        assert len(alternative) > 30
+        assert path.startswith("http") or (ROOT / path).exists()
+
+
+def test_every_notebook_stands_in_readme():
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        assert f"notebooks/{path.name}" in README
+
+
+def test_result_files_say_where_they_come_from():
+    for path in (ROOT / "benchmarks" / "results").glob("*.json"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"/(root|home|tmp|work)/", text), path.name
+        result = json.loads(text)
+        for part in result.get("rows", [result]):
+            machine = part.get("machine") or result["machine"]
+            assert {"hardware", "python", "torch", "date"} <= set(machine), path.name
+
+
+def test_version_stands_in_the_citation_too():
+    assert f"version: {gu.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")

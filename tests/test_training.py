@@ -1,0 +1,399 @@
+"""`train` and `evaluate_accuracy`, step by step against a loop that is written out here; precision; the recipe."""
+import copy
+import inspect
+import re
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import googlenet_utils as gu
+
+LOG_LINE = re.compile(r"epoch (\d+), loss (\d+\.\d{4}), train acc ([01]\.\d{3}), test acc ([01]\.\d{3}), "
+                      r"time (\d+\.\d) sec")
+
+
+def small_net():
+    return nn.Sequential(nn.Conv2d(3, 6, kernel_size=3, padding=1), nn.BatchNorm2d(6), nn.ReLU(),
+                         nn.AdaptiveAvgPool2d((2, 2)), nn.Flatten(), nn.Linear(24, 3))
+
+
+def coloured_images(count):
+    """A problem that is learned at once: the label is the channel that is brighter than the others."""
+    labels = torch.arange(count) % 3
+    images = torch.randn(count, 3, 6, 6)
+    images[torch.arange(count), labels] += 1
+    return images, labels
+
+
+def in_batches(images, labels, *sizes):
+    return list(zip(images.split(sizes), labels.split(sizes), strict=True))
+
+
+def sgd(net, lr=0.1):
+    return torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9)
+
+
+def run(net, train_iter, test_iter, epochs, *, optimizer=None, **options):
+    """`train` with what most tests here do not care about."""
+    return gu.train(net, train_iter, test_iter, nn.CrossEntropyLoss(), optimizer or sgd(net), "cpu", epochs,
+                    **{"precision": "float32", "progress": False, **options})
+
+
+def plain_training(net, train_batches, test_batches, epochs, lr_of_step):
+    """What `train` should do, momentum and sums written out; returns loss, train_acc, test_acc, an entry an epoch."""
+    parameters = list(net.parameters())
+    velocity = [torch.zeros_like(p) for p in parameters]
+    history, step = [], 0
+    for _ in range(epochs):
+        net.train()
+        losses, hits = [], []
+        for X, y in train_batches:
+            scores = net(X)
+            log_chances = scores - scores.logsumexp(dim=1, keepdim=True)
+            each = -log_chances[torch.arange(len(y)), y]
+            gradients = torch.autograd.grad(each.mean(), parameters)
+            with torch.no_grad():
+                for p, v, g in zip(parameters, velocity, gradients, strict=True):
+                    v.mul_(0.9).add_(g)
+                    p.sub_(lr_of_step(step) * v)
+            losses += each.tolist()
+            hits += (scores.argmax(dim=1) == y).tolist()
+            step += 1
+        net.eval()
+        with torch.no_grad():
+            test_hits = [hit for X, y in test_batches for hit in (net(X).argmax(dim=1) == y).tolist()]
+        history.append([sum(values) / len(values) for values in (losses, hits, test_hits)])
+    return [list(column) for column in zip(*history, strict=True)]
+
+
+class Probe(nn.Module):
+    """Passes its input on, and notes under which conditions it came."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.append({"training": self.training, "gradients": torch.is_grad_enabled(), "dtype": x.dtype,
+                          "channels_last": x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)})
+        return x
+
+
+# evaluate_accuracy
+
+@pytest.mark.parametrize("sizes", [(7,), (3, 3, 1), (1, 6), (1,) * 7], ids=str)
+def test_accuracy_counts_every_image_once_whatever_the_batch_sizes(sizes):
+    labels = torch.tensor([0, 1, 2, 3, 0, 1, 2])
+    scores = F.one_hot(torch.tensor([0, 1, 2, 3, 0, 2, 1]), 4).float()     # the last two are wrong
+    assert gu.evaluate_accuracy(in_batches(scores, labels, *sizes), nn.Identity(), "cpu") == pytest.approx(5 / 7)
+
+
+def test_accuracy_is_measured_in_eval_mode_and_without_gradients():
+    probe = Probe()
+    net = nn.Sequential(probe, small_net()).train()
+    norm = net[1][1]
+    before = norm.running_mean.clone()
+    gu.evaluate_accuracy(in_batches(*coloured_images(8), 5, 3), net, "cpu", precision="float32")
+    assert [(seen["training"], seen["gradients"]) for seen in probe.seen] == [(False, False)] * 2
+    assert torch.equal(norm.running_mean, before)
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("failing", [None, "data", "net"])
+def test_accuracy_leaves_every_layer_in_its_mode_after_an_exception_too(failing):
+    net = nn.Sequential(small_net(), nn.Dropout()).train()
+    net[0][1].eval()                                        # a frozen batch norm while the rest trains
+    modes = [layer.training for layer in net.modules()]
+
+    def data():
+        yield coloured_images(4)
+        if failing == "data":
+            raise OSError("the disk is gone")
+        if failing == "net":
+            yield torch.zeros(2, 5, 6, 6), torch.zeros(2)
+
+    if failing:
+        with pytest.raises((OSError, RuntimeError)):
+            gu.evaluate_accuracy(data(), net, "cpu", precision="float32")
+    else:
+        gu.evaluate_accuracy(data(), net, "cpu", precision="float32")
+    assert [layer.training for layer in net.modules()] == modes
+    assert True in modes
+    assert False in modes
+
+
+def test_an_evaluation_without_images_is_refused_and_leaves_the_modes(refuses):
+    net = small_net().train()
+    with refuses(ValueError, "no image", "data_iter"):
+        gu.evaluate_accuracy([], net, "cpu")
+    assert all(layer.training for layer in net.modules())
+
+
+# train: its face
+
+def test_the_order_of_the_arguments_is_the_articles():
+    def names(function, keyword_only):
+        parameters = inspect.signature(function).parameters.values()
+        return [p.name for p in parameters if (p.kind is p.KEYWORD_ONLY) == keyword_only]
+    assert names(gu.train, False) == ["net", "train_iter", "test_iter", "loss", "optimizer", "device", "epochs"]
+    assert {"schedule", "precision", "progress"} <= set(names(gu.train, True))
+    assert names(gu.evaluate_accuracy, False) == ["data_iter", "net", "device"]
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_the_log_is_the_articles_and_says_what_the_history_says(progress, capsys):
+    batches = in_batches(*coloured_images(9), 5, 4)
+    history = run(small_net(), batches, batches, 2, progress=progress)
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    # Of a bar that wrote over itself, what stays is what follows the last carriage return.
+    lines = [line.rsplit("\r", 1)[-1] for line in captured.out.split("\n")]
+    assert ("\r" in captured.out) == progress
+    assert lines[0] == "training on cpu, float32"
+    assert lines[3:] == [""]
+    for index, line in enumerate(lines[1:3]):
+        numbers = LOG_LINE.fullmatch(line)
+        assert numbers, line
+        assert int(numbers[1]) == index + 1
+        for text, name, places in zip(numbers.groups()[1:], ("loss", "train_acc", "test_acc", "seconds"), (4, 3, 3, 1),
+                                      strict=True):
+            assert text == f"{history[name][index]:.{places}f}"
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 3])
+def test_the_history_has_four_lists_with_a_number_an_epoch(epochs):
+    batches = in_batches(*coloured_images(6), 3, 3)
+    history = run(small_net(), batches, batches, epochs)
+    assert list(history) == ["loss", "train_acc", "test_acc", "seconds"]
+    assert [len(values) for values in history.values()] == [epochs] * 4
+    assert all(type(value) is float for values in history.values() for value in values)
+    assert all(seconds > 0 for seconds in history["seconds"])
+
+
+# train: what it does
+
+def test_every_step_is_that_of_a_plain_loop():
+    # Weights that do not move, gradients that pile up, a schedule that stands still, a mean over batches instead of
+    # images (they are uneven), and the article's sum that shrinks with the epoch's number would all differ.
+    images, labels = coloured_images(23)
+    batches, test_batches = in_batches(images, labels, 8, 8, 7), in_batches(*coloured_images(10), 6, 4)
+    net = small_net()
+    plain_net = copy.deepcopy(net)
+    optimizer = sgd(net)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    history = run(net, batches, test_batches, 4, optimizer=optimizer, schedule=schedule)
+    expected = plain_training(plain_net, batches, test_batches, 4, lambda step: 0.1 / (1 + step))
+    for name, values in zip(("loss", "train_acc", "test_acc"), expected, strict=True):
+        assert history[name] == pytest.approx(values, rel=0, abs=1e-5), name
+    for (name, tensor), plain in zip(net.state_dict().items(), plain_net.state_dict().values(), strict=True):
+        torch.testing.assert_close(tensor.contiguous(), plain, rtol=1e-5, atol=1e-5, msg=name)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1 / (1 + 4 * 3))
+    assert history["loss"][0] > history["loss"][-1] > 0.1 * history["loss"][0]
+
+
+def test_googlenet_itself_trains_as_in_a_plain_loop():
+    batches = in_batches(torch.randn(6, 3, 32, 32), torch.arange(6) % 3, 3, 3)
+    net = gu.GoogLeNet(num_classes=3)
+    plain_net = copy.deepcopy(net)
+    history = run(net, batches, batches, 2, optimizer=sgd(net, lr=0.01))
+    expected = plain_training(plain_net, batches, batches, 2, lambda step: 0.01)
+    assert history["loss"] == pytest.approx(expected[0], rel=0, abs=1e-5)
+    torch.testing.assert_close(net.fc.weight, plain_net.fc.weight, rtol=0, atol=1e-5)
+
+
+def test_the_printed_loss_does_not_shrink_with_the_epochs_number():
+    batches = in_batches(torch.randn(12, 3, 6, 6), torch.arange(12) % 3, 5, 5, 2)
+    net = small_net()
+    history = run(net, batches, batches, 4, optimizer=sgd(net, lr=0.0))    # nothing is learned: nothing may fall
+    assert history["loss"] == pytest.approx([history["loss"][0]] * 4, rel=1e-6)
+
+
+def test_a_problem_that_can_be_learned_is_learned():
+    net = small_net()
+    before = copy.deepcopy(net.state_dict())
+    history = run(net, in_batches(*coloured_images(60), *[10] * 6), in_batches(*coloured_images(30), 30), 5)
+    assert history["loss"][-1] < 0.3 * history["loss"][0]
+    assert history["test_acc"][-1] > 0.9
+    assert all(not torch.equal(before[name], p) for name, p in net.named_parameters())
+
+
+def test_training_happens_in_train_mode_and_with_channels_last():
+    probe = Probe()
+    net = nn.Sequential(probe, small_net()).eval()
+    batches = in_batches(*coloured_images(8), 4, 4)
+    run(net, batches, batches, 2)
+    assert [seen["training"] for seen in probe.seen] == [True, True, False, False] * 2
+    assert all(seen["channels_last"] for seen in probe.seen if seen["training"])
+    assert net[1][0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert all(layer.training for layer in net.modules())
+
+
+def test_nothing_is_read_from_the_device_batch_by_batch(monkeypatch):
+    # On a GPU every such reading waits until all that was asked for is computed.
+    reads = []
+    for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__"):
+        original = getattr(torch.Tensor, name)
+        monkeypatch.setattr(torch.Tensor, name, lambda tensor, *args, original=original, name=name, **options:
+                            reads.append(name) or original(tensor, *args, **options))
+    counts = []
+    for number in (2, 12):
+        reads.clear()
+        batches = in_batches(*coloured_images(24), *[24 // number] * number)
+        run(small_net(), batches, batches, 1)
+        counts.append(len(reads))
+    assert counts[0] == counts[1] > 0
+
+
+def test_the_same_seed_gives_the_same_history():
+    images = torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8)
+    histories = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        batches = gu.Batches(images, torch.arange(20) % 3, 8, 8, train=True, seed=seed)
+        history = run(small_net(), batches, batches, 2)
+        histories.append({name: values for name, values in history.items() if name != "seconds"})
+    assert histories[0] == histories[1]
+    assert histories[0] != histories[2]
+
+
+# Precision
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16),
+                                                  ("float16", torch.float16)])
+def test_each_precision_computes_in_its_own_type_and_keeps_weights_in_float32(precision, dtype):
+    net, probe = small_net(), Probe()
+    net.insert(1, probe)                                    # after the convolution
+    loss_types = []
+
+    def loss(scores, labels):
+        loss_types.append(scores.dtype)
+        return F.cross_entropy(scores, labels)
+
+    batches = in_batches(*coloured_images(12), 6, 6)
+    history = gu.train(net, batches, batches, loss, sgd(net), "cpu", 3, precision=precision, progress=False)
+    assert {seen["dtype"] for seen in probe.seen} == {dtype}
+    assert len(probe.seen) == 3 * (2 + 2)                   # the evaluation too
+    assert set(loss_types) == {torch.float32}
+    assert {p.dtype for p in net.parameters()} == {torch.float32}
+    assert history["loss"][-1] < history["loss"][0]
+
+
+def test_float16_gradients_that_overflow_leave_the_weights_and_no_warning():
+    # The scaler begins high and skips its first steps; a schedule that steps all the same must not complain
+    # (a warning is an error here), since a stored notebook would show it.
+    net = small_net()
+    batches = in_batches(*coloured_images(12), 6, 6)
+    optimizer = sgd(net)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    gu.train(net, batches, batches, lambda scores, labels: 1e4 * F.cross_entropy(scores, labels), optimizer, "cpu", 1,
+             schedule=schedule, precision="float16", progress=False)
+    assert all(p.isfinite().all() for p in net.parameters())
+
+
+def test_auto_is_what_choose_precision_says(monkeypatch, capsys):
+    monkeypatch.setattr(gu, "choose_precision", lambda device: "bfloat16")
+    net, probe = small_net(), Probe()
+    net.insert(1, probe)
+    batches = in_batches(*coloured_images(6), 6)
+    gu.train(net, batches, batches, nn.CrossEntropyLoss(), sgd(net), "cpu", 1, progress=False)
+    gu.evaluate_accuracy(batches, net, "cpu")
+    assert "training on cpu, bfloat16" in capsys.readouterr().out
+    assert [seen["dtype"] for seen in probe.seen] == [torch.bfloat16] * 3
+
+
+def test_an_unknown_precision_is_refused(refuses):
+    batches = in_batches(*coloured_images(6), 6)
+    with refuses(ValueError, "'half'", "auto", "float32", "bfloat16", "float16"):
+        run(small_net(), batches, batches, 1, precision="half")
+    with refuses(ValueError, "'half'", "auto", "float32", "bfloat16", "float16"):
+        gu.evaluate_accuracy(batches, small_net(), "cpu", precision="half")
+
+
+@pytest.mark.parametrize(("avx512", "amx", "expected"), [
+    (True, True, "bfloat16"), (True, False, "bfloat16"), (False, True, "bfloat16"), (False, False, "float32")])
+def test_a_cpu_gets_bfloat16_where_it_multiplies_it(monkeypatch, avx512, amx, expected):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert gu.choose_precision("cpu") == expected
+    assert gu.choose_precision(torch.device("cpu")) == expected
+
+
+@pytest.mark.parametrize(("capability", "expected"), [
+    pytest.param((8, 0), "bfloat16", id="A100"), pytest.param((7, 5), "float16", id="T4"),
+    pytest.param((7, 0), "float16", id="V100"), pytest.param((6, 1), "float32", id="GTX 1080")])
+def test_an_nvidia_gpu_gets_what_its_generation_multiplies(monkeypatch, capability, expected):
+    # PyTorch says that a T4 supports bfloat16 unless it is asked to leave emulation, which is slow, out.
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported",
+                        lambda including_emulation=True: including_emulation or capability >= (8, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+    assert gu.choose_precision("cuda") == expected
+    assert gu.choose_precision(torch.device("cuda", 0)) == expected
+
+
+def test_another_device_gets_float32():
+    assert gu.choose_precision("mps") == "float32"
+
+
+# What it refuses
+
+class WithLabels(list):
+    """Batches that show all labels at once, as `Batches` does."""
+
+    def __init__(self, batches):
+        super().__init__(batches)
+        self.labels = torch.cat([labels for _, labels in batches])
+
+
+@pytest.mark.parametrize("kind", [list, WithLabels])
+@pytest.mark.parametrize("place", [0, 11])
+def test_a_label_without_a_score_is_refused(kind, place, refuses):
+    images, labels = coloured_images(12)
+    labels[place] = 3
+    with refuses(ValueError, "labels", "0 to 3", "3 scores", "0 to 2", "num_classes", "mend the labels"):
+        run(small_net(), kind(in_batches(images, labels, 6, 6)), in_batches(images, labels, 12), 1)
+
+
+def test_a_negative_label_is_refused(refuses):
+    images, labels = coloured_images(6)
+    with refuses(ValueError, "labels", "-1 to 1", "3 scores", "0 to 2", "mend the labels"):
+        run(small_net(), in_batches(images, labels - 1, 6), in_batches(images, labels, 6), 1)
+
+
+def test_a_training_without_images_is_refused(refuses):
+    batches = in_batches(*coloured_images(6), 6)
+    with refuses(ValueError, "no image", "train on", "train_iter"):
+        run(small_net(), [], batches, 1)
+    with refuses(ValueError, "no image", "evaluate on"):
+        run(small_net(), batches, [], 1)
+
+
+# The recipe
+
+def test_the_recipe_decays_only_matrices_and_scales_its_step_with_the_batch():
+    net = gu.GoogLeNet(num_classes=10, batch_norm=True)
+    loss, optimizer, _ = gu.make_recipe(net, batch_size=64, total_steps=10)
+    matrices, vectors = optimizer.param_groups
+    assert {p.dim() for p in matrices["params"]} == {2, 4}
+    assert {p.dim() for p in vectors["params"]} == {1}
+    assert len(matrices["params"]) + len(vectors["params"]) == len(list(net.parameters()))
+    assert (matrices["weight_decay"], vectors["weight_decay"]) == (5e-4, 0.0)
+    for group in optimizer.param_groups:
+        assert (group["momentum"], group["nesterov"], group["max_lr"]) == (0.9, True, pytest.approx(0.05))
+    assert loss.label_smoothing == 0.1
+
+
+def test_the_recipes_step_rises_and_then_falls_to_nothing():
+    net = small_net()
+    _, optimizer, schedule = gu.make_recipe(net, batch_size=128, total_steps=20)
+    rates = []
+    for _ in range(20):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step() if len(rates) < 20 else None
+    assert max(rates) == pytest.approx(0.1)
+    assert rates.index(max(rates)) == 5                     # after 30 % of the steps
+    assert rates[:6] == sorted(rates[:6])
+    assert rates[5:] == sorted(rates[5:], reverse=True)
+    assert rates[-1] < 1e-4
