@@ -5,16 +5,18 @@ It reads like a chapter:
     Model       Inception, GoogLeNet
     Training    evaluate_accuracy, train, make_recipe
     Measuring   TABLE_1, trace_shapes, count_cost, load_result
-    Pictures    show, show_images, plot_history
+    Pictures    show, show_images, plot_history, draw_network, draw_inception, draw_dog
     ----------  machinery: students may stop here
     Profiles    Profile, PROFILES, choose_profile
-    Data        load_images, make_shapes, Batches
+    Data        load_images, make_shapes
+    Batches     Batches
 
 "The paper" is Szegedy et al., "Going Deeper with Convolutions", arXiv 1409.4842. Images are N x channels x height x
 width; uint8 (0 to 255) when stored, float and normalised when they enter a network.
 """
 import contextlib
 import copy
+import functools
 import hashlib
 import io
 import json
@@ -93,11 +95,8 @@ class GoogLeNet(nn.Module):
         self.in_channels = in_channels
         self.smallest_image = 8 if small_images else 32     # below it, the last map would be less than one pixel
 
-        def conv(*channels, **options):
-            return convolution(*channels, batch_norm=batch_norm, **options)
-
-        def block(*channels):
-            return Inception(*channels, batch_norm=batch_norm)
+        conv = functools.partial(convolution, batch_norm=batch_norm)
+        block = functools.partial(Inception, batch_norm=batch_norm)
 
         def halve():
             return nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
@@ -291,14 +290,15 @@ def _train_epoch(net, train_iter, loss, optimizer, device, schedule, precision, 
         X, y = X.to(device, memory_format=torch.channels_last), y.to(device)
         with _autocast(device, precision):
             y_hat = net(X).float()
-        if count == 0:
-            _check_labels(train_iter, y, y_hat.shape[1])
+        if count == 0 or y.is_cpu:                          # on a GPU, a look at each batch would make it wait
+            _check_labels(getattr(train_iter, "labels", y) if count == 0 else y, y_hat.shape[1])
         l = loss(y_hat, y)
         optimizer.zero_grad()
         scaler.scale(l).backward()
         scaler.step(optimizer)
-        scaler.update()
-        if schedule is not None:
+        scale = scaler.get_scale()
+        scaler.update()                                     # lowers its scale where it skipped a step that overflowed
+        if schedule is not None and scaler.get_scale() >= scale:
             schedule.step()
         with torch.no_grad():
             loss_sum += l * len(y)
@@ -309,8 +309,7 @@ def _train_epoch(net, train_iter, loss, optimizer, device, schedule, precision, 
     return loss_sum.item() / count, correct.item() / count
 
 
-def _check_labels(train_iter, y, num_classes):
-    labels = getattr(train_iter, "labels", y)               # all labels where the iterator shows them
+def _check_labels(labels, num_classes):
     if labels.min() < 0 or labels.max() >= num_classes:
         raise ValueError(f"the labels run from {labels.min()} to {labels.max()}, but the network has {num_classes} "
                          f"scores, for labels 0 to {num_classes - 1}: give it more num_classes or mend the labels")
@@ -620,7 +619,7 @@ class Profile:
 PROFILES = {
     #                      source    train    test   size  small  batch  epochs
     "ci":  Profile("ci",  "shapes",  1_000,    500,   32,  False,   50,     3),
-    "cpu": Profile("cpu", "auto",   48_000, 10_000,   32,  False,  128,     9),
+    "cpu": Profile("cpu", "auto",   48_000, 10_000,   32,  False,  128,     8),
     "gpu": Profile("gpu", "auto",   48_000, 10_000,  224,  False,   32,    10),
 }
 
@@ -635,7 +634,7 @@ def choose_profile():
     if name:
         why = "as GOOGLENET_PROFILE says"
     elif torch.cuda.is_available():
-        name, why = "gpu", f"since this machine has an {torch.cuda.get_device_name()}"
+        name, why = "gpu", f"since this machine has a GPU, {torch.cuda.get_device_name()}"
     elif torch.backends.mps.is_available():
         name, why = "gpu", "since this machine has Apple's GPU"
     else:
@@ -732,7 +731,8 @@ def _read_python(root):
     try:
         sets = [CIFAR10(root, train=train, download=True) for train in (True, False)]
     except Exception as error:                              # no network, a full disk, a page for the archive, ...
-        raise RuntimeError(f"CIFAR-10 is not in {root} and could not be downloaded ({error})") from None
+        raise RuntimeError(f"CIFAR-10 could not be downloaded ({error}): put cifar-10-batches-bin/ or "
+                           f"cifar-10-batches-py/ into {root}, or connect to the internet") from None
     return _cifar10(*(np.column_stack([np.array(part.targets, dtype=np.uint8),
                                        part.data.transpose(0, 3, 1, 2).reshape(-1, 3_072)]) for part in sets))
 
@@ -804,6 +804,10 @@ def _shape_mask(labels, y, x, radius):
                      [np.broadcast_to(mask, square.shape) for mask in masks.values()])
 
 
+# ======================================================================================================================
+# Batches
+# ======================================================================================================================
+
 class Batches:
     """Float batches of images, made on the device: iterate for one epoch of (images, labels).
 
@@ -823,9 +827,12 @@ class Batches:
         if images.dtype != torch.uint8 or images.dim() != 4:
             raise ValueError(f"images must be uint8 with the shape N x channels x height x width, not "
                              f"{images.dtype} with the shape {' x '.join(map(str, images.shape))}")
-        if len(images) == 0 or len(images) != len(labels):
+        if len(images) == 0 or labels.shape != images.shape[:1]:
             raise ValueError(f"there must be as many labels as images, and at least one: got {len(images)} images and "
-                             f"{len(labels)} labels")
+                             f"labels of the shape {' x '.join(map(str, labels.shape))}")
+        if not len(mean) == len(std) == images.shape[1]:
+            raise ValueError(f"mean and std need a number a channel: the images have {images.shape[1]} channels, mean "
+                             f"{len(mean)} and std {len(std)} numbers")
         if labels.is_floating_point() or labels.min() < 0:
             raise ValueError(f"labels must be whole numbers from 0 on, not {labels.dtype} from {labels.min()} on")
         if batch_size < 1 or image_size < 1:

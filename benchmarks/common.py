@@ -20,7 +20,7 @@ def describe_machine(device="cpu"):
     if device.type == "cuda":
         hardware = torch.cuda.get_device_name(device)
     else:
-        hardware = f"{_processor()}, {torch.get_num_threads()} threads"
+        hardware = f"{_processor()}, threads: {torch.get_num_threads()}"
     return {"hardware": hardware, "system": f"{platform.system()} {platform.machine()}",
             "python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__,
             "googlenet_utils": gu.__version__, "date": datetime.date.today().isoformat()}

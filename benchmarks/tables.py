@@ -1,15 +1,18 @@
-"""Print the tables that README shows from benchmarks/results/*.json, and write them between README's markers.
+"""Print the tables that README shows from benchmarks/results/*.json, write them between README's markers, and take
+README's picture out of notebook 3.
 
 A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`; tests/test_readme.py fails when it differs.
 
 usage: python benchmarks/tables.py
 """
+import base64
 import json
 import re
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
+PICTURE = HERE.parent / "notebooks" / "pictures" / "printed_loss.png"
 
 
 def read(name):
@@ -39,9 +42,9 @@ def accuracy_table():
         rows.append(["ours (notebook 4)", f"`{row['profile']}`", row["data"], f"{row['train_images']:,}",
                      f"{row['image_size']} px", row["epochs"], f"{row['seconds'] / 60:.1f}", row["seed"],
                      f"**{row['test_accuracy']:.3f}**", f"{machine['hardware']}, torch {machine['torch']}"])
-    if not any(row["profile"] == "gpu" for row in trained):
-        rows.append(["ours (notebook 4)", "`gpu`", "CIFAR-10", "48,000", "224 px", 10, "–", "–", "not measured",
-                     "`python benchmarks/train_cifar10.py --profile gpu`"])
+    for name in sorted({"cpu", "gpu"} - {row["profile"] for row in trained}):
+        rows.append(["ours (notebook 4)", f"`{name}`", "CIFAR-10", "48,000", "–", "–", "–", "–", "not measured",
+                     f"`python benchmarks/train_cifar10.py --profile {name}`"])
     return markdown(header, rows)
 
 
@@ -56,7 +59,17 @@ def with_tables(text):
     return re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end of table -->", replace, text, flags=re.S)
 
 
+def first_picture():
+    """The bytes of notebook 3's first stored figure: README shows it."""
+    notebook = json.loads((HERE.parent / "notebooks" / "03_why_it_does_not_learn.ipynb").read_text(encoding="utf-8"))
+    pictures = (output["data"]["image/png"] for cell in notebook["cells"] for output in cell.get("outputs", [])
+                if "image/png" in output.get("data", {}))
+    return base64.b64decode("".join(next(pictures)))
+
+
 def main():
+    PICTURE.parent.mkdir(exist_ok=True)
+    PICTURE.write_bytes(first_picture())
     README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
     for name, table in TABLES.items():
         print(f"{name}\n{table()}\n")

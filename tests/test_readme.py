@@ -45,6 +45,10 @@ def test_pictures_have_a_text_alternative_and_exist():
         assert path.startswith("http") or (ROOT / path).exists()
 
 
+def test_the_picture_is_the_one_that_notebook_3_stores():
+    assert tables.PICTURE.read_bytes() == tables.first_picture(), "run: python benchmarks/tables.py"
+
+
 def test_every_notebook_stands_in_readme():
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         assert f"notebooks/{path.name}" in README
