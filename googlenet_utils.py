@@ -290,9 +290,13 @@ def _train_epoch(net, train_iter, loss, optimizer, device, schedule, precision, 
         X, y = X.to(device, memory_format=torch.channels_last), y.to(device)
         with _autocast(device, precision):
             y_hat = net(X).float()
-        if count == 0 or y.is_cpu:                          # on a GPU, a look at each batch would make it wait
-            _check_labels(getattr(train_iter, "labels", y) if count == 0 else y, y_hat.shape[1])
-        l = loss(y_hat, y)
+        if count == 0:                                      # all labels where the iterator shows them
+            _check_labels(getattr(train_iter, "labels", y), y_hat.shape[1])
+        try:
+            l = loss(y_hat, y)
+        except IndexError:                                  # a label of a later batch: say which, in a sentence
+            _check_labels(y, y_hat.shape[1])
+            raise
         optimizer.zero_grad()
         scaler.scale(l).backward()
         scaler.step(optimizer)
@@ -829,7 +833,7 @@ class Batches:
                              f"{images.dtype} with the shape {' x '.join(map(str, images.shape))}")
         if len(images) == 0 or labels.shape != images.shape[:1]:
             raise ValueError(f"there must be as many labels as images, and at least one: got {len(images)} images and "
-                             f"labels of the shape {' x '.join(map(str, labels.shape))}")
+                             f"{' x '.join(map(str, labels.shape))} labels")
         if not len(mean) == len(std) == images.shape[1]:
             raise ValueError(f"mean and std need a number a channel: the images have {images.shape[1]} channels, mean "
                              f"{len(mean)} and std {len(std)} numbers")
