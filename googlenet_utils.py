@@ -230,8 +230,9 @@ def train(net, train_iter, test_iter, loss, optimizer, device, epochs, *, schedu
     `choose_precision`); "float32" is the exact loop. The history holds "loss" and "train_acc" (the mean over the images
     as they passed, while the weights moved), "test_acc" and "seconds" (training and evaluation together).
 
-    Nothing is read from the device while an epoch runs, except once a second for the progress bar, so a GPU never waits
-    for Python. Raises ValueError for labels that the network has no score for, or when there is no image.
+    Nothing is read from the device while an epoch runs, except once a second for the progress bar and, in float16, by
+    the scaler, so a GPU seldom waits for Python. Raises ValueError for labels that the network has no score for, or
+    when there is no image.
     """
     if precision == "auto":
         precision = choose_precision(device)
@@ -428,7 +429,7 @@ def load_result(name):
 # ======================================================================================================================
 
 # Okabe and Ito's colours, which readers with any colour vision can tell apart; black on each has a contrast over 4.5:1
-# except the two marked.
+# except on blue, which takes white.
 COLORS = {"blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "vermilion": "#D55E00",   # blue: white text
           "sky": "#56B4E9", "purple": "#CC79A7", "yellow": "#F0E442", "grey": "#767676"}         # grey: white text
 
