@@ -431,7 +431,7 @@ def load_result(name):
 # Okabe and Ito's colours, which readers with any colour vision can tell apart; black on each has a contrast over 4.5:1
 # except on blue, which takes white.
 COLORS = {"blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "vermilion": "#D55E00",   # blue: white text
-          "sky": "#56B4E9", "purple": "#CC79A7", "yellow": "#F0E442", "grey": "#767676"}         # grey: white text
+          "sky": "#56B4E9", "purple": "#CC79A7", "yellow": "#F0E442", "grey": "#767676"}
 
 
 def new_figure(rows=1, columns=1, *, width=9.0, height=4.0, **options):

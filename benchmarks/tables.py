@@ -8,17 +8,11 @@ usage: python benchmarks/tables.py
 import base64
 import json
 import re
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+from common import HERE, gu
+
 README = HERE.parent / "README.md"
 PICTURE = HERE.parent / "notebooks" / "pictures" / "printed_loss.png"
-
-
-def read(name):
-    """The result file of that name, or None where it was not measured."""
-    path = HERE / "results" / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def markdown(header, rows):
@@ -29,22 +23,20 @@ def markdown(header, rows):
 def accuracy_table():
     """The article's recipe and ours, by profile."""
     header = ["recipe", "profile", "data", "images", "size", "epochs", "minutes", "seed", "test accuracy", "machine"]
-    rows = []
-    if article := read("article_recipe"):
-        epochs, machine = article["epochs"], article["machine"]
-        rows.append(["the article's, as printed", "–", article["data"], f"{article['images']:,}",
-                     f"{article['image_size']} px", len(epochs), f"{sum(e['seconds'] for e in epochs) / 60:.0f}",
-                     article["seed"], f"{epochs[-1]['test_acc']:.3f}",
-                     f"{machine['hardware']}, torch {machine['torch']}"])
-    trained = (read("train_cifar10") or {"rows": []})["rows"]
+    article = gu.load_result("article_recipe")
+    epochs, machine = article["epochs"], article["machine"]
+    rows = [["the article's, as printed", "–", article["data"], f"{article['images']:,}",
+             f"{article['image_size']} px", len(epochs), f"{sum(e['seconds'] for e in epochs) / 60:.0f}",
+             article["seed"], f"{epochs[-1]['test_acc']:.3f}", f"{machine['hardware']}, torch {machine['torch']}"]]
+    trained = gu.load_result("train_cifar10")["rows"]
     for row in sorted(trained, key=lambda row: (row["profile"], row["seed"])):
         machine = row["machine"]
         rows.append(["ours (notebook 4)", f"`{row['profile']}`", row["data"], f"{row['train_images']:,}",
                      f"{row['image_size']} px", row["epochs"], f"{row['seconds'] / 60:.1f}", row["seed"],
                      f"**{row['test_accuracy']:.3f}**", f"{machine['hardware']}, torch {machine['torch']}"])
     for name in sorted({"cpu", "gpu"} - {row["profile"] for row in trained}):
-        rows.append(["ours (notebook 4)", f"`{name}`", "CIFAR-10", "48,000", "–", "–", "–", "–", "not measured",
-                     f"`python benchmarks/train_cifar10.py --profile {name}`"])
+        rows.append(["ours (notebook 4)", f"`{name}`", "CIFAR-10", f"{gu.PROFILES[name].train_images:,}", "–", "–", "–",
+                     "–", "not measured", f"`python benchmarks/train_cifar10.py --profile {name}`"])
     return markdown(header, rows)
 
 
