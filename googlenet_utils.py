@@ -11,6 +11,7 @@ It reads like a chapter:
     Data        load_images, make_shapes
     Fetching    how CIFAR-10 comes to the disk
     Batches     Batches
+    Checkpoints what train keeps of an unfinished run
 
 "The paper" is Szegedy et al., "Going Deeper with Convolutions", arXiv 1409.4842. Images are N x channels x height x
 width; uint8 (0 to 255) when stored, float and normalised when they enter a network.
@@ -24,9 +25,11 @@ import io
 import json
 import math
 import os
+import pickle
 import shutil
 import sys
 import time
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -225,17 +228,20 @@ def evaluate_accuracy(data_iter, net, device, *, precision="auto"):
 
 
 def train(net, train_iter, test_iter, loss, optimizer, device, epochs, *, schedule=None, precision="auto",
-          progress=True):
+          checkpoint=None, progress=True):
     """Train `net`, print a line an epoch, and return the history: a dict of lists, one entry an epoch.
 
     train_iter, test_iter: what gives (images, labels) batches, such as `Batches`. loss: a function of scores and labels
-    that averages over the batch. schedule: a learning-rate scheduler, stepped after every batch. precision: "auto" (see
-    `choose_precision`); "float32" is the exact loop. The history holds "loss" and "train_acc" (the mean over the images
-    as they passed, while the weights moved), "test_acc" and "seconds" (training and evaluation together).
+    that averages over the batch. schedule: a learning-rate scheduler, stepped after every batch (in float16 not after
+    one that overflowed and was skipped). precision: "auto" (see `choose_precision`); "float32" is the exact loop.
+    checkpoint: a file that keeps the run after each epoch; a call with the same file goes on where the last one
+    stopped, to the same numbers as without the stop. The stop button ends the run and returns the history so far.
 
-    Nothing is read from the device while an epoch runs, except once a second for the progress bar and, in float16, by
-    the scaler, so a GPU seldom waits for Python. Raises ValueError for labels that the network has no score for, or
-    when there is no image.
+    The history holds "loss" and "train_acc" (the mean over the images as they passed, while the weights moved),
+    "test_acc" and "seconds" (training and evaluation together). Nothing is read from the device while an epoch runs,
+    except once a second for the progress bar and, in float16, by the scaler, so a GPU seldom waits for Python.
+    Raises ValueError where there is no image or the network has no score for a label; RuntimeError for a loss that is
+    not finite, for too little memory, and for a checkpoint that is damaged or another run's.
     """
     if precision == "auto":
         precision = choose_precision(device)
@@ -244,17 +250,15 @@ def train(net, train_iter, test_iter, loss, optimizer, device, epochs, *, schedu
     scaler = torch.amp.GradScaler(torch.device(device).type, enabled=precision == "float16")
     print(f"training on {device}, {precision}")
     history = {"loss": [], "train_acc": [], "test_acc": [], "seconds": []}
-    for epoch in range(epochs):
-        start = time.time()
-        net.train()
-        train_loss, train_acc = _train_epoch(net, train_iter, loss, optimizer, device, schedule, precision, scaler,
-                                             progress)
-        test_acc = evaluate_accuracy(test_iter, net, device, precision=precision)
-        seconds = time.time() - start
-        for name, value in zip(history, (train_loss, train_acc, test_acc, seconds), strict=True):
-            history[name].append(value)
-        print("epoch %d, loss %.4f, train acc %.3f, test acc %.3f, time %.1f sec"
-              % (epoch + 1, train_loss, train_acc, test_acc, seconds))
+    run = _Run(net, train_iter, optimizer, schedule, scaler, precision, history)
+    if checkpoint is not None and Path(checkpoint).exists():
+        _load_checkpoint(checkpoint, run)
+        print(f"resumed from {checkpoint}: {len(history['loss'])} of {epochs} epochs are done")
+    try:
+        _run_epochs(run, test_iter, loss, device, epochs, checkpoint, progress)
+    except KeyboardInterrupt:
+        kept = f"call train again with the checkpoint {checkpoint} to go on" if checkpoint else "nothing was stored"
+        print(f"stopped by hand after {len(history['loss'])} of {epochs} epochs: {kept}")
     return history
 
 
@@ -284,37 +288,92 @@ def make_recipe(net, batch_size, total_steps):
     return nn.CrossEntropyLoss(label_smoothing=RECIPE["label_smoothing"]), optimizer, schedule
 
 
-def _train_epoch(net, train_iter, loss, optimizer, device, schedule, precision, scaler, progress):
-    """One pass over `train_iter`; returns the mean loss and the accuracy over its images."""
+@dataclass
+class _Run:
+    """What belongs to one training run, and what a checkpoint keeps of it."""
+    net: nn.Module
+    train_iter: object
+    optimizer: torch.optim.Optimizer
+    schedule: object
+    scaler: torch.amp.GradScaler
+    precision: str
+    history: dict
+
+
+def _run_epochs(run, test_iter, loss, device, epochs, checkpoint, progress):
+    """The epochs that `run` still lacks; its history grows by each."""
+    for epoch in range(len(run.history["loss"]), epochs):
+        start = time.time()
+        train_loss, train_acc = _train_epoch(run, loss, device, epoch + 1, progress)
+        test_acc = evaluate_accuracy(test_iter, run.net, device, precision=run.precision)
+        numbers = (train_loss, train_acc, test_acc, time.time() - start)
+        for name, value in zip(run.history, numbers, strict=True):
+            run.history[name].append(value)
+        print("epoch %d, loss %.4f, train acc %.3f, test acc %.3f, time %.1f sec" % (epoch + 1, *numbers))
+        if checkpoint is not None:
+            _save_checkpoint(checkpoint, run)
+
+
+def _train_epoch(run, loss, device, epoch, progress):
+    """One pass over the training images; returns the mean loss and the accuracy over them."""
+    run.net.train()
     loss_sum = torch.zeros((), device=device)
     correct, count = torch.zeros((), dtype=torch.int64, device=device), 0
+    first_bad = torch.full((), math.inf, device=device)     # the first step whose loss was not finite
     # The bar vanishes at the end and goes to stdout, so that nothing of it stays in a stored notebook.
-    bar = tqdm(train_iter, unit="batch", leave=False, file=sys.stdout, mininterval=1.0, disable=not progress)
-    for X, y in bar:
-        X, y = X.to(device, memory_format=torch.channels_last), y.to(device)
-        with _autocast(device, precision):
-            y_hat = net(X).float()
-        if count == 0:                                      # all labels where the iterator shows them
-            _check_labels(getattr(train_iter, "labels", y), y_hat.shape[1])
+    bar = tqdm(total=len(getattr(run.train_iter, "labels", ())) or None, unit="image", leave=False, file=sys.stdout,
+               desc=f"epoch {epoch}", disable=not progress)
+    looked = time.monotonic()
+    with bar:
+        for step, (X, y) in enumerate(run.train_iter, start=1):
+            l, right = _train_step(run, loss, X, y, device, first_step=count == 0)
+            with torch.no_grad():
+                loss_sum += l * len(y)
+                correct += right
+                first_bad = torch.where(l.isfinite(), first_bad, first_bad.clamp(max=step))
+            count += len(y)
+            if time.monotonic() - looked > 1:
+                looked = time.monotonic()
+                _check_finite(first_bad, epoch)
+                bar.set_postfix(loss=f"{loss_sum.item() / count:.3f}", refresh=False)
+                bar.update(count - bar.n)
+    if count == 0:
+        raise ValueError("there is no image to train on: train_iter gave no batch")
+    _check_finite(first_bad, epoch)
+    return loss_sum.item() / count, correct.item() / count
+
+
+def _train_step(run, loss, X, y, device, first_step):
+    """Forward, backward and one step of the optimizer; returns the loss and how many were right, on the device."""
+    try:
+        layout = torch.channels_last if X.dim() == 4 else torch.preserve_format
+        X, y = X.to(device, memory_format=layout), y.to(device)
+        with _autocast(device, run.precision):
+            y_hat = run.net(X).float()
+        if first_step:                                      # all labels where the iterator shows them
+            _check_labels(getattr(run.train_iter, "labels", y), y_hat.shape[1])
         try:
             l = loss(y_hat, y)
         except IndexError:                                  # a label of a later batch: say which, in a sentence
             _check_labels(y, y_hat.shape[1])
             raise
-        optimizer.zero_grad()
-        scaler.scale(l).backward()
-        scaler.step(optimizer)
-        scale = scaler.get_scale()
-        scaler.update()                                     # lowers its scale where it skipped a step that overflowed
-        if schedule is not None and scaler.get_scale() >= scale:
-            schedule.step()
-        with torch.no_grad():
-            loss_sum += l * len(y)
-            correct += (y_hat.argmax(dim=1) == y).sum()
-        count += len(y)
-    if count == 0:
-        raise ValueError("there is no image to train on: train_iter gave no batch")
-    return loss_sum.item() / count, correct.item() / count
+        run.optimizer.zero_grad()
+        run.scaler.scale(l).backward()
+    except torch.OutOfMemoryError:
+        raise RuntimeError(f"{device} has too little memory for batches of {' x '.join(map(str, X.shape))}: use a "
+                           f"batch_size under {len(X)} or a smaller image_size, and restart the kernel first") from None
+    run.scaler.step(run.optimizer)
+    scale = run.scaler.get_scale()
+    run.scaler.update()                                     # lowers its scale where it skipped a step that overflowed
+    if run.schedule is not None and run.scaler.get_scale() >= scale:
+        run.schedule.step()
+    return l.detach(), (y_hat.argmax(dim=1) == y).sum()
+
+
+def _check_finite(first_bad, epoch):
+    if first_bad.isfinite():
+        raise RuntimeError(f"the loss is not finite since epoch {epoch}, step {int(first_bad)}: build the network "
+                           'again and try a smaller learning rate, or precision="float32"')
 
 
 def _check_labels(labels, num_classes):
@@ -618,17 +677,25 @@ class Profile:
     source: str             # for load_images
     train_images: int       # the first so many; the last of CIFAR-10's 50,000 stay to choose by (notebook 4)
     test_images: int
-    image_size: int         # pixels a side, as they enter the network
+    image_sizes: tuple      # pixels a side, as they enter the network: for each epoch of notebook 4's one long run
     small_images: bool      # GoogLeNet's option of that name
     batch_size: int
-    epochs: int             # of notebook 4's one long run
+
+    @property
+    def epochs(self):
+        return len(self.image_sizes)
+
+    @property
+    def image_size(self):
+        """The last epoch's, at which the network is also evaluated."""
+        return self.image_sizes[-1]
 
 
 PROFILES = {
-    #                      source    train    test   size  small  batch  epochs
-    "ci":  Profile("ci",  "shapes",  1_000,    500,   32,  False,   50,     3),
-    "cpu": Profile("cpu", "auto",   48_000, 10_000,   32,  False,  128,     8),
-    "gpu": Profile("gpu", "auto",   48_000, 10_000,  224,  False,   32,    10),
+    #                      source    train    test   sizes, an epoch each       small  batch
+    "ci":  Profile("ci",  "shapes",  1_000,    500, (32,) * 3,                  False,   50),
+    "cpu": Profile("cpu", "auto",   48_000, 10_000, (32,) * 8,                  False,  128),
+    "gpu": Profile("gpu", "auto",   48_000, 10_000, (224,) * 10,                False,   32),
 }
 
 
@@ -650,8 +717,9 @@ def choose_profile():
     if name not in PROFILES:
         raise ValueError(f"GOOGLENET_PROFILE is {name!r}, which is no profile: choose one of {', '.join(PROFILES)}")
     profile = PROFILES[name]
+    sizes = " to ".join(f"{size} x {size}" for size in dict.fromkeys((profile.image_sizes[0], profile.image_size)))
     print(f"profile {name}, {why}: at most {profile.train_images:,} training and {profile.test_images:,} test images, "
-          f"{profile.image_size} x {profile.image_size} pixels")
+          f"{sizes} pixels")
     return profile
 
 
@@ -1002,7 +1070,8 @@ class Batches:
     """Float batches of images, made on the device: iterate for one epoch of (images, labels).
 
     images: uint8, N x 3 x H x W; labels: integers, N. Both are moved to `device` once, here. Each batch is N x 3 x
-    image_size x image_size, normalised with `mean` and `std` (a channel each, on a scale of 0 to 1).
+    image_size x image_size, normalised with `mean` and `std` (a channel each, on a scale of 0 to 1). image_size may be
+    a list with a size for each epoch, of which the last stays: a run that starts small and ends large.
 
     train=True: the article's recipe, for each image on its own: a random crop of `scale` of the area and `ratio` of the
     sides, resized; a flip with probability 1/2; all images once an epoch in a new order. A last batch of one image
@@ -1025,14 +1094,22 @@ class Batches:
                              f"{len(mean)} and std {len(std)} numbers")
         if labels.is_floating_point() or labels.min() < 0:
             raise ValueError(f"labels must be whole numbers from 0 on, not {labels.dtype} from {labels.min()} on")
-        if batch_size < 1 or image_size < 1:
+        self.sizes = list(image_size) if isinstance(image_size, (list, tuple)) else [image_size]
+        if batch_size < 1 or min(self.sizes, default=0) < 1:
             raise ValueError(f"batch_size and image_size must be 1 or more, not {batch_size} and {image_size}")
         self.images, self.labels = images.to(device), labels.long().to(device)
-        self.batch_size, self.image_size, self.train, self.device = batch_size, image_size, train, device
+        self.batch_size, self.train, self.device = batch_size, train, device
         self.scale, self.ratio, self.flip = scale, ratio, flip
         self.mean = torch.tensor(mean, device=device).view(1, -1, 1, 1)
         self.std = torch.tensor(std, device=device).view(1, -1, 1, 1)
         self.seed, self.epoch = seed, 0
+
+    @property
+    def image_size(self):
+        """Pixels a side: in the epoch that runs, or the first before it; the last size for an evaluation."""
+        if not self.train:
+            return self.sizes[-1]
+        return self.sizes[min(max(self.epoch - 1, 0), len(self.sizes) - 1)]
 
     def __len__(self):
         count = math.ceil(len(self.images) / self.batch_size)
@@ -1044,6 +1121,12 @@ class Batches:
 
     def load_state_dict(self, state):
         self.seed, self.epoch = state["seed"], state["epoch"]
+
+    def describe(self):
+        """What was trained on, for a checkpoint: settings, and a checksum of images and labels."""
+        data = zlib.crc32(self.labels.cpu().numpy(), zlib.crc32(self.images.cpu().contiguous().numpy()))
+        return {"data with the checksum": data, "batch_size": self.batch_size, "image_size": self.sizes,
+                "scale": list(self.scale), "ratio": list(self.ratio), "flip": self.flip}
 
     def __iter__(self):
         if not self.train:
@@ -1101,7 +1184,8 @@ class Batches:
         return torch.cat([corner, sides, flipped], dim=1)
 
     def crop(self, images, crops):
-        """Cut each image's crop out and resize it to image_size, bilinear (floats, 0 ... 255)."""
+        """Cut each image's crop out and resize it to image_size: bilinear, without a filter against aliasing, which
+        only a crop that is larger than image_size would need (floats, 0 ... 255)."""
         height, width = images.shape[2:]
         top, left, crop_height, crop_width, flipped = crops.unbind(dim=1)
         # grid_sample's coordinates run from -1 to 1 over the image; each image gets its scale and shift into its crop.
@@ -1112,3 +1196,78 @@ class Batches:
         shape = (len(images), images.shape[1], self.image_size, self.image_size)
         grid = F.affine_grid(theta, shape, align_corners=False)
         return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+
+
+# ======================================================================================================================
+# Checkpoints
+# ======================================================================================================================
+
+_CHECKPOINT_MARK = b"googlenet_utils checkpoint 1\n"        # another number: another form, which is refused
+
+
+def _describe_run(run):
+    """What must be the same when a run goes on: plain numbers and words, by the words that a refusal will use."""
+    described = {"network": {name: list(value.shape) for name, value in run.net.state_dict().items()},
+                 "precision": run.precision, "optimizer": type(run.optimizer).__name__,
+                 "parameter groups": [len(group["params"]) for group in run.optimizer.param_groups],
+                 "schedule": type(run.schedule).__name__,
+                 "number of steps": getattr(run.schedule, "total_steps", None)}
+    if isinstance(run.train_iter, Batches):
+        described |= run.train_iter.describe()
+    return described
+
+
+def _save_checkpoint(path, run):
+    """Write all of `run`, in one piece or not at all: a process that is killed meanwhile leaves the file before it."""
+    parts = {"net": run.net, "optimizer": run.optimizer, "schedule": run.schedule, "scaler": run.scaler,
+             "train_iter": run.train_iter}
+    content = {"described": _describe_run(run), "history": run.history, "random": torch.get_rng_state(),
+               "device_random": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+               **{name: part.state_dict() for name, part in parts.items() if hasattr(part, "state_dict")}}
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    path = Path(path)
+    partial = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            # PyTorch's reader does not notice a changed number, so a checksum goes before it.
+            file.write(_CHECKPOINT_MARK + hashlib.sha256(buffer.getbuffer()).digest() + buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise RuntimeError(f"{path} cannot be written ({error.strerror}): make room, or choose another folder; "
+                           "what was stored before is still good") from None
+
+
+def _load_checkpoint(path, run):
+    """Bring `run` to where the checkpoint stands. Raises RuntimeError, before anything is changed, where it cannot."""
+    start_again = "choose another file for this run, or delete this one to start from the beginning"
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise RuntimeError(f"{path} cannot be read ({error.strerror}): {start_again}") from None
+    if not data.startswith(_CHECKPOINT_MARK):
+        raise RuntimeError(f"{path} is no checkpoint of this version of googlenet_utils: {start_again}")
+    data = data[len(_CHECKPOINT_MARK):]
+    digest, data = data[:32], data[32:]
+    if hashlib.sha256(data).digest() != digest:
+        raise RuntimeError(f"{path} is damaged (its checksum is wrong): {start_again}")
+    try:                                                    # weights_only: numbers and text, never code
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise RuntimeError(f"{path} holds more than numbers and text, so it is not opened: {start_again}") from None
+    for name, now in _describe_run(run).items():
+        before = content["described"].get(name)
+        if before != now:
+            what = "another network" if name == "network" else f"{name} {before}, not {now}"
+            raise RuntimeError(f"{path} was trained with {what}: {start_again}")
+    for name in ("net", "optimizer", "schedule", "scaler", "train_iter"):
+        part = getattr(run, name)
+        if hasattr(part, "load_state_dict"):
+            part.load_state_dict(content[name])
+    torch.set_rng_state(content["random"])
+    if content["device_random"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(content["device_random"])
+    run.history.update(content["history"])

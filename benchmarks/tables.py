@@ -32,8 +32,9 @@ def accuracy_table():
     for row in sorted(trained, key=lambda row: (row["profile"], row["seed"])):
         machine = row["machine"]
         rows.append(["ours (notebook 4)", f"`{row['profile']}`", row["data"], f"{row['train_images']:,}",
-                     f"{row['image_size']} px", row["epochs"], f"{row['seconds'] / 60:.1f}", row["seed"],
-                     f"**{row['test_accuracy']:.3f}**", f"{machine['hardware']}, torch {machine['torch']}"])
+                     f"{' to '.join(map(str, dict.fromkeys(row['image_sizes'])))} px", row["epochs"],
+                     f"{row['seconds'] / 60:.1f}", row["seed"], f"**{row['test_accuracy']:.3f}**",
+                     f"{machine['hardware']}, torch {machine['torch']}"])
     for name in sorted({"cpu", "gpu"} - {row["profile"] for row in trained}):
         rows.append(["ours (notebook 4)", f"`{name}`", "CIFAR-10", f"{gu.PROFILES[name].train_images:,}", "–", "–", "–",
                      "–", "not measured", f"`python benchmarks/train_cifar10.py --profile {name}`"])

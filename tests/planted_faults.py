@@ -79,9 +79,10 @@ def pytest(*names):
     return [sys.executable, "-m", "pytest", "-q", "-x", *names]
 
 
-MODEL, MEASURING, TRAINING, BATCHES, DATA, GUARD, PICTURES, README = (
+MODEL, MEASURING, TRAINING, CHECKPOINTS, BATCHES, DATA, FETCHING, GUARD, PICTURES, README = (
     pytest(f"tests/test_{name}.py")
-    for name in ("model", "measuring", "training", "batches", "data", "notebooks", "pictures", "readme"))
+    for name in ("model", "measuring", "training", "checkpoints", "batches", "data", "fetching", "notebooks",
+                 "pictures", "readme"))
 
 FAULTS = [
     ("structure", "4c: 128 channels become 120", swap(MODULE, "block(512, 128, (128, 256)", "block(512, 120, (128, 256)"), MODEL),
@@ -94,12 +95,23 @@ FAULTS = [
     ("numerics", "pixels are not divided by 255", swap(MODULE, "(images / 255 - self.mean)", "(images - self.mean)"), BATCHES),
     ("numerics", "FLOPs are counted as multiply-adds", swap(MODULE, "counter.get_total_flops() // 2", "counter.get_total_flops()"), MEASURING),
     ("numerics", "Table 1: 5a has 320 filters in path 3", swap(MODULE, '"5a", 7, 832, (256, (160, 320), (32, 128)', '"5a", 7, 832, (256, (160, 320), (32, 320)'), MEASURING),
-    ("training loop", "optimizer.step is skipped", swap(MODULE, "        scaler.step(optimizer)\n", ""), TRAINING),
-    ("training loop", "gradients pile up", swap(MODULE, "        optimizer.zero_grad()\n", ""), TRAINING),
-    ("training loop", "the schedule stands still", swap(MODULE, "            schedule.step()", "            pass"), TRAINING),
-    ("training loop", "the article's slip: the loss shrinks with the epoch", swap(MODULE, "history[name].append(value)", "history[name].append(value / (epoch + 1) if name == 'loss' else value)"), TRAINING),
-    ("training loop", "the loss is a mean over batches, not images", swap(MODULE, "loss_sum += l * len(y)", "loss_sum += l * train_iter.batch_size"), TRAINING),
-    ("training loop", "training goes on in eval mode", swap(MODULE, "        net.train()\n", "        net.eval()\n"), TRAINING),
+    ("training loop", "optimizer.step is skipped", swap(MODULE, "    run.scaler.step(run.optimizer)\n", ""), TRAINING),
+    ("training loop", "gradients pile up", swap(MODULE, "        run.optimizer.zero_grad()\n", ""), TRAINING),
+    ("training loop", "the schedule stands still", swap(MODULE, "        run.schedule.step()", "        pass"), TRAINING),
+    ("training loop", "the article's slip: the loss shrinks with the epoch", swap(MODULE, "run.history[name].append(value)", "run.history[name].append(value / (epoch + 1) if name == 'loss' else value)"), TRAINING),
+    ("training loop", "the loss is a mean over batches, not images", swap(MODULE, "loss_sum += l * len(y)", "loss_sum += l * run.train_iter.batch_size"), TRAINING),
+    ("training loop", "training goes on in eval mode", swap(MODULE, "    run.net.train()\n", "    run.net.eval()\n"), TRAINING),
+    ("training loop", "a loss that is not a number goes on", swap(MODULE, "first_bad.clamp(max=step)", "first_bad"), CHECKPOINTS),
+    ("checkpoints", "random numbers are not restored", swap(MODULE, '    torch.set_rng_state(content["random"])\n', ""), CHECKPOINTS),
+    ("checkpoints", "momentum is not restored", swap(MODULE, '("net", "optimizer", "schedule", "scaler", "train_iter"):', '("net", "schedule", "scaler", "train_iter"):'), CHECKPOINTS),
+    ("checkpoints", "another data set's is taken", swap(MODULE, "        described |= run.train_iter.describe()", "        pass"), CHECKPOINTS),
+    ("checkpoints", "damage is not noticed", swap(MODULE, "if hashlib.sha256(data).digest() != digest:", "if False:"), CHECKPOINTS),
+    ("checkpoints", "it is written in place", swap(MODULE, 'partial = path.with_name(path.name + ".part")', "partial = path"), CHECKPOINTS),
+    ("fetching", "the archive's MD5 is not compared", swap(MODULE, "if _md5(partial) == _ARCHIVE_MD5[archive.name]:", "if True:"), FETCHING),
+    ("fetching", "a download starts again instead of going on", swap(MODULE, '**({"Range": f"bytes={have}-"} if have else {})', "**{}"), FETCHING),
+    ("fetching", "a web page replaces what was there", swap(MODULE, 'not b"\\x1f\\x8b".startswith(piece[:2])', "False"), FETCHING),
+    ("fetching", "links are unpacked", swap(MODULE, "if not member.isfile() or name in", "if name in"), FETCHING),
+    ("fetching", "two notebooks fetch at once", swap(MODULE, "        with held:\n", "        lock.release()\n        if True:\n"), FETCHING),
     ("data", "cat and dog change places", swap(MODULE, '"cat", "deer", "dog"', '"dog", "deer", "cat"'), DATA),
     ("data", "damaged files are read", swap(MODULE, "!= _BINARY_SHA1[name]", "is None"), DATA),
     ("data", "red and blue change places", swap(MODULE, "records[:, 1:])).view(-1, 3, 32, 32)", "records[:, 1:])).view(-1, 3, 32, 32).flip(1)"), DATA),

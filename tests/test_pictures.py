@@ -160,3 +160,48 @@ def test_colours_are_okabe_and_itos():
 def test_text_can_be_read_on_every_colour(name):
     text = "white" if name in ("blue", "grey") else "black"
     assert contrast(gu.COLORS[name], text) > 4.5
+
+
+# Drawings
+
+def texts(axis):
+    return [text.get_text() for text in axis.texts]
+
+
+def test_the_drawing_of_a_block_says_what_count_cost_says():
+    """The real block's lines hold the multiply-adds that are counted; the plain block lets every channel out."""
+    fig = gu.draw_inception(192, 64, (96, 128), (16, 32), 32, side=28)
+    plain, real = fig.axes
+    macs = gu.count_cost(gu.Inception(192, 64, (96, 128), (16, 32), 32), 28).macs
+    assert real.get_title() == f"the real block\n{macs / 1e6:.0f} M multiply-adds, 256 channels out"
+    assert "416 channels out" in plain.get_title()          # 64 + 128 + 32, and the 192 that the pooling passes on
+    assert {"out\n256", "3×3\n128", "1×1\n96"} <= set(texts(real))
+    widths = [line.get_linewidth() for line in real.lines if line.get_linestyle() == "-"]
+    thickest = 96 * 128 * 9 * 28**2 / 1e6                   # the 3x3 convolution's
+    assert max(widths) == pytest.approx(0.2 * thickest)
+
+
+def test_the_drawing_of_the_network_says_what_trace_shapes_says():
+    net = gu.GoogLeNet(num_classes=10)
+    maps, bars = gu.draw_network(net, 224).axes
+    assert {"3 ×\n224×224", "64 ×\n56×56", "480 ×\n14×14", "832 ×\n7×7", "10"} <= set(texts(maps))
+    cost = gu.count_cost(net, 224)
+    assert [text.get_text() for text in bars.get_legend().get_texts()] == [
+        f"weights: {cost.parameters / 1e6:,.1f} M", f"multiply-adds: {cost.macs / 1e6:,.1f} M"]
+    for series in bars.containers:
+        assert sum(bar.get_height() for bar in series) == pytest.approx(100)
+    heights = sorted({patch.get_height() for patch in maps.patches}, reverse=True)
+    assert heights[:3] == [224, 112, 56]
+
+
+def test_the_dog_is_as_wide_and_its_eye_where_its_docstring_says():
+    fig, axis = gu.new_figure(width=4, height=4)
+    gu.draw_dog(axis)
+    canvas = fig.canvas
+    canvas.draw()
+    to_pixels = axis.transData.inverted()
+    ground, sky = axis.patches[1], axis.patches[0]
+    boxes = [to_pixels.transform_bbox(patch.get_window_extent()) for patch in axis.patches
+             if patch not in (ground, sky)]
+    assert max(box.x1 for box in boxes) - min(box.x0 for box in boxes) == pytest.approx(185, abs=3)
+    assert axis.patches[-1].center == (56, 72)

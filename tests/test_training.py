@@ -35,9 +35,9 @@ def sgd(net, lr=0.1):
     return torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9)
 
 
-def run(net, train_iter, test_iter, epochs, *, optimizer=None, **options):
+def run(net, train_iter, test_iter, epochs, *, loss=None, optimizer=None, **options):
     """`train` with what most tests here do not care about."""
-    return gu.train(net, train_iter, test_iter, nn.CrossEntropyLoss(), optimizer or sgd(net), "cpu", epochs,
+    return gu.train(net, train_iter, test_iter, loss or nn.CrossEntropyLoss(), optimizer or sgd(net), "cpu", epochs,
                     **{"precision": "float32", "progress": False, **options})
 
 
@@ -201,6 +201,41 @@ def test_googlenet_itself_trains_as_in_a_plain_loop():
     expected = plain_training(plain_net, batches, batches, 2, lambda step: 0.01)
     assert history["loss"] == pytest.approx(expected[0], rel=0, abs=1e-5)
     torch.testing.assert_close(net.fc.weight, plain_net.fc.weight, rtol=0, atol=1e-5)
+
+
+def test_the_fast_loop_and_the_articles_mended_loop_give_the_same_twenty_losses():
+    """Same pictures, same seed, float32: 20 steps of GoogLeNet; the article's statements in order, its sum mended."""
+    images, labels = gu.make_shapes(160, seed=0)
+
+    def build():
+        torch.manual_seed(0)
+        net = gu.GoogLeNet(num_classes=10)
+        return net, gu.Batches(images, labels, 8, 32, True, seed=3), sgd(net, lr=0.001)
+
+    loss, fast, plain = nn.CrossEntropyLoss(), [], []
+
+    def noted(y_hat, y):
+        l = loss(y_hat, y)
+        fast.append(l.item())
+        return l
+
+    net, batches, optimizer = build()
+    history = run(net, batches, gu.Batches(images[:10], labels[:10], 10, 32, False), 1, optimizer=optimizer, loss=noted)
+    net, batches, optimizer = build()
+    loss_sum = 0.0
+    for X, y in batches:
+        y_hat = net(X)
+        l = loss(y_hat, y)
+        optimizer.zero_grad()
+        l.backward()
+        optimizer.step()
+        plain.append(l.item())
+        loss_sum += l.item()
+    assert len(plain) == 20
+    assert fast == pytest.approx(plain, rel=0, abs=1e-4)
+    assert history["loss"] == pytest.approx([loss_sum / len(batches)], rel=0, abs=1e-4)
+    torch.manual_seed(0)
+    assert not torch.allclose(net.fc.weight, gu.GoogLeNet(num_classes=10).fc.weight, atol=1e-3)     # it did move
 
 
 def test_the_printed_loss_does_not_shrink_with_the_epochs_number():
