@@ -12,6 +12,7 @@ It reads like a chapter:
     Fetching    how CIFAR-10 comes to the disk
     Batches     Batches
     Checkpoints what train keeps of an unfinished run
+    Elsewhere   get_ready, project_file
 
 "The paper" is Szegedy et al., "Going Deeper with Convolutions", arXiv 1409.4842. Images are N x channels x height x
 width; uint8 (0 to 255) when stored, float and normalised when they enter a network.
@@ -21,16 +22,20 @@ import copy
 import errno
 import functools
 import hashlib
+import importlib.util
 import io
 import json
 import math
 import os
 import pickle
 import shutil
+import subprocess
 import sys
 import time
+import urllib.request
 import zlib
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
@@ -477,13 +482,9 @@ def count_cost(net, size):
 
 
 def load_result(name):
-    """What was measured: benchmarks/results/`name`.json as a dict. Raises RuntimeError where the file is missing."""
-    path = Path(__file__).parent / "benchmarks" / "results" / f"{name}.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RuntimeError(f"{path} is missing: fetch the whole project, or run the script of that name "
-                           "in benchmarks/") from None
+    """What was measured: benchmarks/results/`name`.json as a dict; fetched where it is missing (see `project_file`)."""
+    path = project_file(f"benchmarks/results/{name}.json", check=json.loads)
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 # ======================================================================================================================
@@ -1271,3 +1272,59 @@ def _load_checkpoint(path, run):
     if content["device_random"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(content["device_random"])
     run.history.update(content["history"])
+
+
+# ======================================================================================================================
+# Elsewhere: a notebook away from its project, as on Colab
+# ======================================================================================================================
+
+# The project's files of this version. tests/write_address.py writes this line and the same into the set-up cells.
+HOME = "https://raw.githubusercontent.com/PUT_OWNER_HERE/googlenet-notebooks/v" + __version__
+
+
+def get_ready(version):
+    """The end of every set-up cell: refuse a notebook of another version, fetch d2l where it is missing, say ready."""
+    if version != __version__:
+        sys.exit(f"this notebook needs googlenet_utils {version}, not {__version__}: fetch both again and restart the "
+                 "kernel")
+    if importlib.util.find_spec("d2l") is None:     # its pins would replace the machine's own packages: --no-deps
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "d2l==1.0.3"]
+        if subprocess.run(pip, capture_output=True, check=False).returncode:
+            sys.exit(f"d2l could not be installed: run this in a terminal and see what it says: {' '.join(pip)}")
+    if os.environ.get("COLAB_RELEASE_TAG") and not torch.cuda.device_count():   # is_available() would start CUDA
+        print("no GPU: the notebook runs without one, but slowly. To have one: Runtime > Change runtime type > T4 GPU, "
+              "then run this cell again")
+    print("ready: googlenet_utils", __version__)
+
+
+def project_file(name, check=None):
+    """The path of a file of this project, such as "benchmarks/results/speed.json"; fetched where it is missing.
+
+    It comes from the server that GOOGLENET_BASE_URL names, or from the project's home, and only of this version.
+    `check` gets its bytes before they are stored, and raises ValueError if they are no such file. Raises RuntimeError
+    where the file cannot be had.
+    """
+    path, home = Path(__file__).parent / name, os.environ.get("GOOGLENET_BASE_URL") or HOME
+    if path.exists():
+        return path
+
+    def fetch(file):
+        with urllib.request.urlopen(f"{home}/{file}", timeout=60) as answer:
+            return answer.read()
+
+    try:
+        if f'__version__ = "{__version__}"'.encode() not in fetch("googlenet_utils.py"):
+            raise ValueError(f"its googlenet_utils.py is not version {__version__}")
+        content = fetch(name)
+        if check is not None:
+            check(content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")          # half a file never stands under the file's name
+        part.write_bytes(content)
+        part.replace(path)
+    except (OSError, HTTPException, ValueError) as error:
+        if hasattr(error, "close"):                         # an HTTP error is an open answer too
+            error.close()
+        raise RuntimeError(f"{path} is missing, and {home} did not send it ({error}): fetch the whole project"
+                           ) from None
+    return path

@@ -167,5 +167,6 @@ def test_a_stored_result_is_read_and_a_missing_one_is_refused(tmp_path, monkeypa
     (folder / "speed.json").write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
     monkeypatch.setattr(gu, "__file__", str(tmp_path / "googlenet_utils.py"))
     assert gu.load_result("speed") == result
+    monkeypatch.setenv("GOOGLENET_BASE_URL", "http://127.0.0.1:9")      # nobody listens there
     with refuses(RuntimeError, "accuracy.json", "missing", "benchmarks/"):
         gu.load_result("accuracy")

@@ -1,0 +1,121 @@
+"""Write the project's address and version wherever they stand, and the set-up cell into every notebook.
+
+The address stands in pyproject.toml ([project.urls], Repository), the version in googlenet_utils.py. After changing
+either, run this. It writes the set-up cells with their metadata for Colab, the module's HOME, the Colab badges in
+README.md and the version in CITATION.cff. Outputs and execution counts of the notebooks stay as they are; only the
+version that a set-up cell printed follows. Tests fail where something differs (tests/test_address.py).
+
+usage: python tests/write_address.py
+"""
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# The one text of the set-up cell; <HOME> is replaced by the address of the raw files and <VERSION> by the version.
+# It loads the module from the notebook's folder or one above, or else fetches it. What cannot be had is said in one
+# sentence. Nothing is stored before it was looked at, so that no web page and no half file ever has the module's name.
+SET_UP = '''\
+import os
+import sys
+import urllib.request
+from pathlib import Path
+
+version = "<VERSION>"
+home = f"<HOME>/v{version}"
+folders = [f for f in (Path.cwd(), *Path.cwd().parents) if (f / "googlenet_utils.py").exists()]
+if not folders:                     # only this notebook is here, as on Colab: fetch the module of its version
+    home = os.environ.get("GOOGLENET_BASE_URL") or home
+    try:
+        code = urllib.request.urlopen(f"{home}/googlenet_utils.py", timeout=60).read()
+        assert f'__version__ = "{version}"'.encode() in code, "what it sends is another version"
+    except Exception as error:
+        sys.exit(f"put googlenet_utils.py {version} beside this notebook: {home} did not send it ({error})")
+    Path("googlenet_utils.py.part").write_bytes(code)
+    Path("googlenet_utils.py.part").replace("googlenet_utils.py")
+sys.path.insert(0, str(folders[0] if folders else Path.cwd()))
+import googlenet_utils as gu
+
+gu.get_ready(version)
+import torch
+from d2l import torch as d2l
+from torch import nn
+from torch.nn import functional as F'''
+
+ACCELERATOR = {"accelerator": "GPU", "colab": {"gpuType": "T4"}}
+
+
+def read_address(root=ROOT):
+    """The owner and the name of the repository on GitHub, as pyproject.toml says."""
+    text = (root / "pyproject.toml").read_text(encoding="utf-8")
+    address = re.search(r'^Repository = "https://github\.com/([\w.-]+)/([\w.-]+)"$', text, re.M)
+    if address is None:
+        raise SystemExit('pyproject.toml, [project.urls], needs a line: Repository = "https://github.com/OWNER/NAME"')
+    return address.groups()
+
+
+def read_version(root=ROOT):
+    return re.search(r'^__version__ = "(.+)"$', (root / "googlenet_utils.py").read_text(encoding="utf-8"), re.M)[1]
+
+
+def raw_files(root=ROOT):
+    """Where GitHub serves the repository's files; a version's tag or a branch follows."""
+    return "https://raw.githubusercontent.com/{}/{}".format(*read_address(root))
+
+
+def set_up_cell(root=ROOT):
+    return SET_UP.replace("<HOME>", raw_files(root)).replace("<VERSION>", read_version(root))
+
+
+def with_set_up_cell(text, root):
+    """A notebook's text with the set-up cell, the version in that cell's output, and the wish for a GPU on Colab."""
+    notebook = json.loads(text)
+    (cell,) = [cell for cell in notebook["cells"] if "set-up" in cell["metadata"].get("tags", [])]
+    cell["source"] = set_up_cell(root).splitlines(keepends=True)
+    for output in cell["outputs"]:
+        output["text"] = [re.sub(r"^(ready: googlenet_utils ).+", rf"\g<1>{read_version(root)}", line)
+                          for line in output["text"]]
+    notebook["metadata"].update(ACCELERATOR)
+    return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def with_badges(text, root):
+    """README's text with a Colab badge in the last column of each notebook's row."""
+    def row(match):
+        number, title, path = match["number"], match["title"], match["path"]
+        address = "https://colab.research.google.com/github/{}/{}/blob/v{}/{}".format(
+            *read_address(root), read_version(root), path)
+        picture = "https://colab.research.google.com/assets/colab-badge.svg"
+        return f"{match['row']}| [![Open notebook {number}, {title}, in Google Colab]({picture})]({address}) |"
+
+    return re.sub(r"^(?P<row>\| \[(?P<number>\d+) · (?P<title>[^\]]+)\]\((?P<path>notebooks/[^)]+\.ipynb)\) "
+                  r"\|[^|]*\|[^|]*\|[^|]*)\|.*$", row, text, flags=re.M)
+
+
+def with_home(text, root):
+    return re.sub(r'^HOME = .*$', f'HOME = "{raw_files(root)}/v" + __version__', text, flags=re.M)
+
+
+def with_version(text, root):
+    return re.sub(r"^version: .*$", f"version: {read_version(root)}", text, flags=re.M)
+
+
+def wanted(root=ROOT):
+    """What each file should say: `(path, text)` for every file that names the address or the version."""
+    notebooks = sorted(path for path in (root / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+    changes = [(root / "googlenet_utils.py", with_home), (root / "README.md", with_badges),
+               (root / "CITATION.cff", with_version), *((path, with_set_up_cell) for path in notebooks)]
+    for path, change in changes:
+        yield path, change(path.read_text(encoding="utf-8"), root)
+
+
+def main():
+    for path, text in wanted():
+        if path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8", newline="\n")
+            print("written:", path.relative_to(ROOT).as_posix())
+
+
+if __name__ == "__main__":
+    main()
