@@ -103,7 +103,7 @@ def test_a_new_address_and_a_new_version_reach_every_place(tmp_path):
         if path.suffix == ".ipynb":
             old, new = ([cell for cell in json.loads(notebook)["cells"] if cell["cell_type"] == "code"]
                         for notebook in (before, text))
-            assert "https://raw.githubusercontent.com/ada/lessons/v" in "".join(new[0]["source"])
+            assert '"https://raw.githubusercontent.com/ada/lessons"' in "".join(new[0]["source"])
             assert new[0]["outputs"][0]["text"] == ["ready: googlenet_utils 7.8.9\n"]
             assert [cell["execution_count"] for cell in new] == [cell["execution_count"] for cell in old]
             assert new[1:] == old[1:]

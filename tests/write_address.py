@@ -22,16 +22,16 @@ import sys
 import urllib.request
 from pathlib import Path
 
-version = "<VERSION>"
-home = f"<HOME>/v{version}"
+home, version = "<HOME>", "<VERSION>"
 folders = [f for f in (Path.cwd(), *Path.cwd().parents) if (f / "googlenet_utils.py").exists()]
-if not folders:                     # only this notebook is here, as on Colab: fetch the module of its version
-    home = os.environ.get("GOOGLENET_BASE_URL") or home
+if not folders:                     # as on Colab: fetch the module of this notebook's version
+    home = os.environ.get("GOOGLENET_BASE_URL") or f"{home}/v{version}"
     try:
         code = urllib.request.urlopen(f"{home}/googlenet_utils.py", timeout=60).read()
         assert f'__version__ = "{version}"'.encode() in code, "what it sends is another version"
     except Exception as error:
-        sys.exit(f"put googlenet_utils.py {version} beside this notebook: {home} did not send it ({error})")
+        sys.exit(f"put googlenet_utils.py {version} beside this notebook: "
+                 f"{home} did not send it ({error})")
     Path("googlenet_utils.py.part").write_bytes(code)
     Path("googlenet_utils.py.part").replace("googlenet_utils.py")
 sys.path.insert(0, str(folders[0] if folders else Path.cwd()))
