@@ -1,13 +1,14 @@
 """End to end: JupyterLab from the lock, in a real browser. Each notebook as it is stored, and after running all cells.
 
-A notebook that lies in notebooks/ is tested by being there. No notebook has a widget today; the test of one that has
-moves it and looks whether the answer changes.
+A notebook that lies in notebooks/ is tested by being there. No notebook has a widget today, so nothing here moves one
+and looks whether its answer changes.
 
 usage: python -m pytest -m end_to_end tests/test_jupyterlab.py
 
 Needs Chromium (Debian: apt-get install chromium) and Playwright (tests/requirements.txt). Where they are missing the
-tests are skipped, but fail in continuous integration (CI is set). GOOGLENET_SCREENSHOTS names a folder for a picture of
-each notebook before and after the run; without it they lie in pytest's temporary folder.
+tests are skipped, but fail in continuous integration (CI is set). GOOGLENET_SCREENSHOTS names a folder for pictures of
+each notebook: its window as it opens, and the whole of it, stored and run. Without it they lie in pytest's temporary
+folder.
 """
 import contextlib
 import json
@@ -114,7 +115,12 @@ class Notebook:
         page.wait_for_function("([selector, cells]) => document.querySelectorAll(selector).length === cells",
                                arg=[f"{self.PANEL} .jp-Cell", cells])
         page.wait_for_selector("#jupyterlab-splash", state="detached")
-        page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+        self.wait_until_idle()
+
+    def wait_until_idle(self):
+        """Wait for the kernel, or for a question about it."""
+        self.page.wait_for_function("""() => document.querySelector(".jp-Dialog") ||
+            document.querySelector("#jp-main-statusbar").textContent.includes("| Idle")""")
 
     def choose(self, menu, entry):
         """Click an entry of a menu, as a reader does."""
@@ -152,11 +158,10 @@ class Notebook:
             return prompts.every(prompt => /^\[\d+\]:$/.test(prompt)) || document.querySelector(".jp-RenderedText " +
                 '[data-mime-type="application/vnd.jupyter.error"]') !== null;
         }""", arg=f"{self.PANEL} .jp-CodeCell .jp-InputPrompt", timeout=1000 * LONGEST_RUN)
-        self.page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+        self.wait_until_idle()
 
     def save(self):
         self.choose("File", "Save Notebook")
-        self.page.wait_for_selector(".jp-NotebookPanel:not(.lm-mod-hidden)")
         self.page.wait_for_selector(".lm-DockPanel-tabBar .lm-mod-current:not(.jp-mod-dirty)")
 
     def screenshot(self, path):
@@ -187,6 +192,7 @@ def test_opens_as_stored_and_runs_from_top_to_bottom_in(path, lab, browser, scre
         notebook = Notebook(context.new_page(), address, path, len(stored.cells))
 
         # As a reader finds it: nothing was run, and nothing asks.
+        notebook.page.screenshot(path=screenshots / f"{path.stem}_opened.png")
         assert notebook.dialogs() == []
         assert not [text for text in notebook.outputs() if "<Figure size" in text]
         assert notebook.pictures() == count_pictures(stored, folded=False) + in_text
