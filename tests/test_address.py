@@ -146,7 +146,7 @@ def test_what_cannot_be_fetched_is_said_in_one_sentence_and_nothing_is_left(tmp_
     with served(server, handler) if handler else contextlib.nullcontext(NOBODY) as home:
         printed, stopped = run_set_up(empty, home)
     assert printed == ""
-    assert stopped.startswith(f"put googlenet_utils.py {VERSION} beside this notebook")
+    assert stopped.startswith(f"put googlenet_utils.py {VERSION} into this folder")
     assert stopped.count("\n") == 1
     assert home in stopped
     assert reason in stopped

@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # The one text of the set-up cell; <HOME> is replaced by the address of the raw files and <VERSION> by the version.
 # It loads the module from the notebook's folder or one above, or else fetches it. What cannot be had is said in one
 # sentence. Nothing is stored before it was looked at, so that no web page and no half file ever has the module's name.
+# The cell is stored folded, like the code of the opening picture: a reader sees its first line and its output.
 SET_UP = '''\
+# Set-up: finds or fetches googlenet_utils, which we call gu; imports torch, nn, F and d2l
 import os
 import sys
 import urllib.request
@@ -30,8 +32,7 @@ if not folders:                     # as on Colab: fetch the module of this note
         code = urllib.request.urlopen(f"{home}/googlenet_utils.py", timeout=60).read()
         assert f'__version__ = "{version}"'.encode() in code, "what it sends is another version"
     except Exception as error:
-        sys.exit(f"put googlenet_utils.py {version} beside this notebook: "
-                 f"{home} did not send it ({error})")
+        sys.exit(f"put googlenet_utils.py {version} into this folder: {home} did not send it ({error})")
     Path("googlenet_utils.py.part").write_bytes(code)
     Path("googlenet_utils.py.part").replace("googlenet_utils.py")
 sys.path.insert(0, str(folders[0] if folders else Path.cwd()))
@@ -69,10 +70,11 @@ def set_up_cell(root=ROOT):
 
 
 def with_set_up_cell(text, root):
-    """A notebook's text with the set-up cell, the version in that cell's output, and the wish for a GPU on Colab."""
+    """A notebook's text with the set-up cell (folded), the version in its output, and the wish for a GPU on Colab."""
     notebook = json.loads(text)
     (cell,) = [cell for cell in notebook["cells"] if "set-up" in cell["metadata"].get("tags", [])]
     cell["source"] = set_up_cell(root).splitlines(keepends=True)
+    cell["metadata"]["jupyter"] = {"source_hidden": True}
     for output in cell["outputs"]:
         output["text"] = [re.sub(r"^(ready: googlenet_utils ).+", rf"\g<1>{read_version(root)}", line)
                           for line in output["text"]]
