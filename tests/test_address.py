@@ -166,6 +166,7 @@ def test_get_ready_says_ready_and_refuses_another_version(capsys, monkeypatch):
 def test_colab_without_a_gpu_is_told_how_to_switch_it_on(capsys, monkeypatch):
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
     monkeypatch.setattr(gu.torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(gu.torch.cuda, "is_available", lambda: pytest.fail("this starts CUDA"))
     gu.get_ready(VERSION)
     hint, ready = capsys.readouterr().out.splitlines()
     assert "Change runtime type" in hint
