@@ -146,6 +146,17 @@ def test_every_import_is_a_requirement_of_ours():
     assert unknown == {}, "these imports are not in requirements.in"
 
 
+# Continuous integration on GitHub
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=lambda path: path.stem)
+def test_workflows_read_only_and_name_actions_by_commit(path):
+    text = path.read_text(encoding="utf-8")
+    assert re.search(r"^permissions:\n  contents: read$", text, re.M)
+    uses = re.findall(r"uses: (.+)", text)
+    assert uses
+    assert [name for name in uses if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", name)] == []
+
+
 # d2l, without the versions that it pins
 
 def test_d2l_imports_and_its_helpers_work():
