@@ -954,7 +954,8 @@ def _fetch(root):
 
     A source that is slow or was cut off is tried again, the fastest first, when every other has been tried.
     """
-    own = os.environ.get("GOOGLENET_CIFAR10_URL")
+    class_server = os.environ.get("GOOGLENET_BASE_URL")
+    own = os.environ.get("GOOGLENET_CIFAR10_URL") or class_server and f"{class_server}/cifar-10-python.tar.gz"
     rates = dict.fromkeys([own] * bool(own) + list(_SOURCES), math.inf)     # bytes a second; infinite: untried
     start = time.monotonic()
     for _ in range(_ATTEMPTS):

@@ -594,6 +594,21 @@ def test_the_class_server_comes_first(load, mirror, monkeypatch):
     assert other.requests == []
 
 
+def test_a_server_of_the_whole_class_has_the_archive_beside_the_module(load, mirror, monkeypatch):
+    ours, other = mirror(), mirror()
+    monkeypatch.setenv("GOOGLENET_BASE_URL", ours.url.rpartition("/")[0])
+    check_lines(load(other), came_from(ours))
+    assert other.requests == []
+
+
+def test_the_archives_own_address_comes_before_the_servers(load, mirror, monkeypatch):
+    ours, other = mirror(), mirror()
+    monkeypatch.setenv("GOOGLENET_CIFAR10_URL", ours.url)
+    monkeypatch.setenv("GOOGLENET_BASE_URL", other.url.rpartition("/")[0])
+    check_lines(load(), came_from(ours))
+    assert other.requests == []
+
+
 def test_where_the_class_server_fails_the_others_follow(load, mirror, monkeypatch, closed):
     other = mirror()
     monkeypatch.setenv("GOOGLENET_CIFAR10_URL", closed.url)
@@ -637,7 +652,7 @@ def test_nothing_skips_the_checksum(fail, mirror, folder, monkeypatch):
     tree = ast.parse(Path(gu.__file__).read_text("utf-8"))
     variables = {node.value for node in ast.walk(tree)
                  if isinstance(node, ast.Constant) and re.fullmatch(r"GOOGLENET_\w+", str(node.value))}
-    assert variables == {"GOOGLENET_DATA_DIR", "GOOGLENET_CIFAR10_URL", "GOOGLENET_PROFILE"}
+    assert variables == {"GOOGLENET_DATA_DIR", "GOOGLENET_CIFAR10_URL", "GOOGLENET_BASE_URL", "GOOGLENET_PROFILE"}
     assert not any(isinstance(node, ast.Assert) for node in ast.walk(tree))
 
 
