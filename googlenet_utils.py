@@ -594,7 +594,7 @@ def draw_network(net, size):
         costs = [sum(getattr(row, field) for row in rows) for rows in stages.values()][1:]
         bar = bars.bar([middle + direction * 330 for middle in middles[1:]], [100 * c / sum(costs) for c in costs], 580,
                        color=COLORS[color], hatch=hatch, edgecolor="black", label=f"{name}: {sum(costs) / 1e6:,.1f} M")
-        bars.bar_label(bar, fmt="%.1f", fontsize=12)
+        bars.bar_label(bar, fmt="%.0f", fontsize=12)
     bars.set(xticks=middles, xticklabels=[name.replace("stage", "stage ") for name in stages], ylabel="% of all")
     bars.set_ylim(0, 1.25 * max(bars.get_ylim()))
     bars.legend(loc="upper left")
