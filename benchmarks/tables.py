@@ -41,7 +41,36 @@ def accuracy_table():
     return markdown(header, rows)
 
 
-TABLES = {"accuracy": accuracy_table}
+def steps_table():
+    """From the article's recipe to ours, a change a row, on held-out training images."""
+    header = ["change", "kept", "held-out accuracy", "seeds", "images × epochs", "processor minutes"]
+    rows = []
+    for row in gu.load_result("recipe_steps")["rows"]:
+        runs = row["runs"]
+        accuracies = [run["held_out_accuracy"] for run in runs]
+        each = f" ({', '.join(f'{a:.3f}' for a in accuracies)})" if len(runs) > 1 else ""
+        minutes = sum(run["processor_seconds"] for run in runs) / len(runs) / 60
+        rows.append([row["change"], "yes" if row["kept"] else "no", f"{sum(accuracies) / len(runs):.3f}{each}",
+                     ", ".join(str(run["seed"]) for run in runs),
+                     f"{runs[0]['images']:,} × {len(row['settings']['sizes'])}", f"{minutes:.1f}"])
+    return markdown(header, rows)
+
+
+def speed_table():
+    """Images a second: the article's loop, ours, and the ceiling."""
+    header = ["size", "batch", "article, images/s", "ours", "ceiling", "ours : article", "ours : ceiling", "machine"]
+    rows, measured = [], gu.load_result("training_speed")["rows"]
+    for row in measured:
+        rates = row["images_per_second"]
+        rows.append([f"{row['size']} px", row["batch_size"], *(f"{rates[name]:.0f}" for name in rates),
+                     f"**{row['times_the_article']:.1f}**", f"{row['share_of_ceiling']:.0%}",
+                     f"{row['machine']['hardware']}, {row['precision']}, torch {row['machine']['torch']}"])
+    if all("threads" in row["machine"]["hardware"] for row in measured):
+        rows.append(["224 px", 32, "–", "–", "–", "not measured", "–", "a GPU: `python benchmarks/training_speed.py`"])
+    return markdown(header, rows)
+
+
+TABLES = {"accuracy": accuracy_table, "steps": steps_table, "speed": speed_table}
 
 
 def with_tables(text):

@@ -41,14 +41,16 @@ def train_once(profile, seed, device):
                               profile.batch_size), size, 1))
     loss, optimizer, schedule = gu.make_recipe(net, profile.batch_size,
                                                sum(len(train_iter) * epochs for train_iter, _, epochs in parts))
-    histories = []
+    histories, checkpoints = [], []
     for number, (train_iter, held_out_size, epochs) in enumerate(parts, start=1):
         held_out_iter = batches(data.train_images[held_out], data.train_labels[held_out], held_out_size, False)
-        histories.append(gu.train(
-            net, train_iter, held_out_iter, loss, optimizer, device, epochs, schedule=schedule, progress=False,
-            checkpoint=HERE / "checkpoints" / f"train_cifar10_{profile.name}_{seed}_part{number}"))
+        checkpoints.append(HERE / "checkpoints" / f"train_cifar10_{profile.name}_{seed}_part{number}")
+        histories.append(gu.train(net, train_iter, held_out_iter, loss, optimizer, device, epochs, schedule=schedule,
+                                  checkpoint=checkpoints[-1], progress=False))
         if len(histories[-1]["loss"]) < epochs:
             raise SystemExit("stopped: start it again to go on")
+    for checkpoint in checkpoints:
+        checkpoint.unlink()
     history = {name: [value for part in histories for value in part[name]] for name in histories[0]}
     test_iter = batches(data.test_images[:profile.test_images], data.test_labels[:profile.test_images], size, False)
     return net, {"profile": profile.name, "data": data.name, "train_images": count,

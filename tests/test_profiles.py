@@ -56,7 +56,10 @@ def test_the_line_says_what_and_how_much(monkeypatch, capsys):
     monkeypatch.setenv("GOOGLENET_PROFILE", "ci")
     gu.choose_profile()
     assert capsys.readouterr().out == ("profile ci, as GOOGLENET_PROFILE says: at most 1,000 training and 500 test "
-                                       "images, 32 x 32 pixels\n")
+                                       "images, 32 x 32 to 48 x 48 pixels\n")
+    monkeypatch.setenv("GOOGLENET_PROFILE", "gpu")
+    gu.choose_profile()
+    assert capsys.readouterr().out.endswith("images, 224 x 224 pixels\n")
 
 
 def test_an_unknown_profile_is_refused(monkeypatch, refuses, capsys):
@@ -86,4 +89,5 @@ def test_the_network_of_a_profile_takes_its_images(name):
     rows = gu.trace_shapes(gu.GoogLeNet(num_classes=10, small_images=profile.small_images), profile.image_size)
     assert rows[-1].shape == (10,)
     assert 1 <= profile.batch_size <= profile.train_images
-    assert profile.epochs >= 1
+    assert profile.epochs == len(profile.image_sizes) >= 1
+    assert profile.image_size == profile.image_sizes[-1]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import googlenet_utils as gu
+import recipe_steps
 import tables
 
 ROOT = Path(__file__).parent.parent
@@ -59,9 +60,23 @@ def test_result_files_say_where_they_come_from():
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"/(root|home|tmp|work)/", text), path.name
         result = json.loads(text)
-        for part in result.get("rows", [result]):
+        rows = result.get("rows", [result])
+        for part in [run for row in rows for run in row.get("runs", [row])]:
             machine = part.get("machine") or result["machine"]
             assert {"hardware", "python", "torch", "date"} <= set(machine), path.name
+
+
+def test_the_recipe_is_what_the_steps_kept():
+    """The table that argues for the recipe was measured with the recipe's own numbers."""
+    table = recipe_steps.settings_by_change()
+    ours = table[[text for text, _, kept in recipe_steps.STEPS if kept][-1]]
+    assert ours["batch_norm"] and ours["nesterov"] and ours["one_cycle"]
+    assert (ours["learning_rate"], ours["batch_size"]) == (gu.RECIPE["learning_rate"], gu.PROFILES["cpu"].batch_size)
+    assert ours["weight_decay"] == gu.RECIPE["weight_decay"]
+    assert tuple(ours["crop_scale"]) == gu.RECIPE["crop_scale"]
+    assert ours["label_smoothing"] == 0
+    stored = {row["change"]: (row["settings"], row["kept"]) for row in gu.load_result("recipe_steps")["rows"]}
+    assert stored == {text: (table[text], kept) for text, _, kept in recipe_steps.STEPS}
 
 
 def test_version_stands_in_the_citation_too():

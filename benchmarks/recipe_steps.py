@@ -1,0 +1,103 @@
+"""From the article's recipe to ours, one change a row, at equal cost: writes results/recipe_steps.json, run by run.
+
+Every run trains on CIFAR-10 for the same number of multiply-adds (three epochs of 48,000 images at 32 x 32 with the
+article's first stage: about three minutes on two cores) and is compared on 2,000 held-out training images. The test
+images are not read. Runs that are in the file already are not made again, so the script can be stopped and started.
+Seconds are processor seconds, summed over the threads: what else the machine does changes them little.
+
+usage: python benchmarks/recipe_steps.py [--seeds 0 1] [--only "words of a change"]
+"""
+import argparse
+import json
+import time
+
+import torch
+from torch import nn
+
+from common import HERE, describe_machine, gu, write_result
+
+TRAIN_IMAGES, HELD_OUT = 48_000, 2_000
+ARTICLE = {"initialization": "pytorch", "batch_norm": False, "learning_rate": 0.001, "nesterov": False,
+           "one_cycle": False, "weight_decay": 0.0, "label_smoothing": 0.0, "crop_scale": [0.08, 1.0],
+           "batch_size": 32, "sizes": [32, 32, 32]}
+# In words, what changes, and whether it stays changed in the rows after it.
+STEPS = [
+    ("the article's recipe", {}, True),
+    ("weights drawn for ReLUs (Kaiming)", {"initialization": "kaiming"}, True),
+    ("batch norm", {"batch_norm": True}, True),
+    ("learning rate up to 0.1 and down, batches of 128",
+     {"learning_rate": 0.1, "one_cycle": True, "nesterov": True, "batch_size": 128}, True),
+    ("weight decay 0.0005", {"weight_decay": 5e-4}, True),
+    ("crops of 80 to 100 % instead of 8 to 100 %", {"crop_scale": [0.8, 1.0]}, True),
+    ("label smoothing 0.1", {"label_smoothing": 0.1}, False),
+    ("batches of 64, learning rate 0.05", {"batch_size": 64, "learning_rate": 0.05}, False),
+    ("pictures that grow: 32, 32, 48 pixels", {"sizes": [32, 32, 48]}, False),
+]
+
+
+def settings_by_change():
+    """The full settings of every row."""
+    kept, rows = dict(ARTICLE), {}
+    for text, change, stays in STEPS:
+        rows[text] = {**kept, **change}
+        kept = rows[text] if stays else kept
+    return rows
+
+
+def train_run(settings, seed, data, device):
+    """One run that spends the row's multiply-adds; returns what it reached and what it took."""
+    sizes = settings["sizes"]
+    spend = 3 * TRAIN_IMAGES * gu.count_cost(gu.GoogLeNet(num_classes=10), 32).macs
+    torch.manual_seed(seed)
+    net = gu.GoogLeNet(num_classes=10, batch_norm=settings["batch_norm"], initialization=settings["initialization"])
+    macs = sum(gu.count_cost(net, size).macs for size in sizes)         # of one image through all epochs
+    count = min(TRAIN_IMAGES, spend // macs)
+    train_iter = gu.Batches(data.train_images[:count], data.train_labels[:count], settings["batch_size"], sizes, True,
+                            device, scale=settings["crop_scale"], seed=seed)
+    held_out = slice(TRAIN_IMAGES, TRAIN_IMAGES + HELD_OUT)
+    held_out_iter = gu.Batches(data.train_images[held_out], data.train_labels[held_out], 250, sizes[-1], False, device)
+    matrices = [p for p in net.parameters() if p.dim() > 1]
+    vectors = [p for p in net.parameters() if p.dim() <= 1]
+    optimizer = torch.optim.SGD(
+        [{"params": matrices, "weight_decay": settings["weight_decay"]}, {"params": vectors, "weight_decay": 0.0}],
+        lr=settings["learning_rate"], momentum=0.9, nesterov=settings["nesterov"])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings["learning_rate"], total_steps=len(sizes) * len(train_iter),
+        cycle_momentum=False) if settings["one_cycle"] else None
+    loss, start = nn.CrossEntropyLoss(label_smoothing=settings["label_smoothing"]), time.process_time()
+    history = gu.train(net, train_iter, held_out_iter, loss, optimizer, device, len(sizes), schedule=schedule,
+                       progress=False)
+    return {"seed": seed, "held_out_accuracy": history["test_acc"][-1], "images": count, "macs": macs * count,
+            "processor_seconds": time.process_time() - start, "history": history, "machine": describe_machine(device)}
+
+
+def stored_runs(path, table):
+    """The runs that are in the file, by change; those of other settings are forgotten."""
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    return {row["change"]: row["runs"] for row in rows if row["settings"] == table.get(row["change"])}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--only", default="", help="only the changes with these words")
+    options = parser.parse_args()
+    data, table = gu.load_images("cifar10"), settings_by_change()
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    path = HERE / "results" / "recipe_steps.json"
+    for seed in options.seeds:
+        for text, settings in table.items():
+            done = any(run["seed"] == seed for run in stored_runs(path, table).get(text, []))
+            if done or options.only not in text:
+                continue
+            print(f"{text}, seed {seed}", flush=True)
+            run = train_run(settings, seed, data, device)
+            runs = stored_runs(path, table)                 # read again: another process may have written meanwhile
+            runs[text] = [*runs.get(text, []), run]
+            rows = [{"change": change, "kept": stays, "settings": table[change], "runs": runs[change]}
+                    for change, _, stays in STEPS if change in runs]
+            write_result("recipe_steps", {"data": data.name, "held_out": HELD_OUT, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
