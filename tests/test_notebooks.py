@@ -120,7 +120,7 @@ def test_cells_are_short(path):
     for cell in cells_of(path):
         lines = len(cell.source.splitlines())
         assert lines <= LONGEST_CELL or "listing" in tags_of(cell), f"{cell.id} has {lines} lines"
-        assert max(map(len, cell.source.splitlines()), default=0) <= 110, f"{cell.id} has a line too long to read"
+        assert max(map(len, cell.source.splitlines()), default=0) <= 104, f"{cell.id} has a line too long to read"
     assert not [cell.id for cell in cells_of(path) if not cell.source.strip()], "an empty cell"
 
 
