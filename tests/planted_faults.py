@@ -109,7 +109,7 @@ FAULTS = [
     ("checkpoints", "it is written in place", swap(MODULE, 'partial = path.with_name(path.name + ".part")', "partial = path"), CHECKPOINTS),
     ("fetching", "the archive's MD5 is not compared", swap(MODULE, "if _md5(partial) == _ARCHIVE_MD5[archive.name]:", "if True:"), FETCHING),
     ("fetching", "a download starts again instead of going on", swap(MODULE, '**({"Range": f"bytes={have}-"} if have else {})', "**{}"), FETCHING),
-    ("fetching", "a web page replaces what was there", swap(MODULE, 'not b"\\x1f\\x8b".startswith(piece[:2])', "False"), FETCHING),
+    ("fetching", "a web page replaces what was there", swap(MODULE, 'piece[:2] not in (b"\\x1f", b"\\x1f\\x8b")', "False"), FETCHING),
     ("fetching", "links are unpacked", swap(MODULE, "if not member.isfile() or name in", "if name in"), FETCHING),
     ("fetching", "two notebooks fetch at once", swap(MODULE, "        with held:\n", "        lock.release()\n        if True:\n"), FETCHING),
     ("data", "cat and dog change places", swap(MODULE, '"cat", "deer", "dog"', '"dog", "deer", "cat"'), DATA),
