@@ -303,6 +303,11 @@ class _Run:
     precision: str
     history: dict
 
+    @functools.cached_property
+    def described(self):
+        """What must be the same when the run goes on: made once, since it reads all of the data."""
+        return _describe_run(self)
+
 
 def _run_epochs(run, test_iter, loss, device, epochs, checkpoint, progress):
     """The epochs that `run` still lacks; its history grows by each."""
@@ -915,7 +920,7 @@ def _unpack_or_fetch(root):
     from filelock import FileLock, Timeout
 
     try:
-        if (root / _BINARY).is_dir() or (root / _PYTHON).is_dir():
+        if _is_unpacked(root):
             return
         root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(root / ".cifar-10.lock")            # two notebooks that start at once: one of them fetches
@@ -925,7 +930,7 @@ def _unpack_or_fetch(root):
             print(f"another notebook is fetching CIFAR-10 into {root}: waiting for it")
             held = lock.acquire()
         with held:
-            if not ((root / _BINARY).is_dir() or (root / _PYTHON).is_dir()):
+            if not _is_unpacked(root):
                 _unpack(_archive_on_disk(root) or _fetch(root))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -933,6 +938,10 @@ def _unpack_or_fetch(root):
         else:
             why = f"{error.strerror or error}: set GOOGLENET_DATA_DIR to a folder that you may write to"
         raise RuntimeError(f"CIFAR-10 cannot be stored in {root}: {why}") from None
+
+
+def _is_unpacked(root):
+    return (root / _BINARY).is_dir() or (root / _PYTHON).is_dir()
 
 
 def _archive_on_disk(root):
@@ -1204,6 +1213,7 @@ class Batches:
 # ======================================================================================================================
 
 _CHECKPOINT_MARK = b"googlenet_utils checkpoint 1\n"        # another number: another form, which is refused
+_STORED_PARTS = ("net", "optimizer", "schedule", "scaler", "train_iter")        # of a `_Run`, where they have a state
 
 
 def _describe_run(run):
@@ -1220,23 +1230,15 @@ def _describe_run(run):
 
 def _save_checkpoint(path, run):
     """Write all of `run`, in one piece or not at all: a process that is killed meanwhile leaves the file before it."""
-    parts = {"net": run.net, "optimizer": run.optimizer, "schedule": run.schedule, "scaler": run.scaler,
-             "train_iter": run.train_iter}
-    content = {"described": _describe_run(run), "history": run.history, "random": torch.get_rng_state(),
+    parts = {name: getattr(run, name) for name in _STORED_PARTS}
+    content = {"described": run.described, "history": run.history, "random": torch.get_rng_state(),
                "device_random": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
                **{name: part.state_dict() for name, part in parts.items() if hasattr(part, "state_dict")}}
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    path = Path(path)
-    partial = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            # PyTorch's reader does not notice a changed number, so a checksum goes before it.
-            file.write(_CHECKPOINT_MARK + hashlib.sha256(buffer.getbuffer()).digest() + buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        # PyTorch's reader does not notice a changed number, so a checksum goes before it.
+        _write_whole(Path(path), _CHECKPOINT_MARK + hashlib.sha256(buffer.getbuffer()).digest() + buffer.getbuffer())
     except OSError as error:
         raise RuntimeError(f"{path} cannot be written ({error.strerror}): make room, or choose another folder; "
                            "what was stored before is still good") from None
@@ -1259,12 +1261,12 @@ def _load_checkpoint(path, run):
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise RuntimeError(f"{path} holds more than numbers and text, so it is not opened: {start_again}") from None
-    for name, now in _describe_run(run).items():
+    for name, now in run.described.items():
         before = content["described"].get(name)
         if before != now:
             what = "another network" if name == "network" else f"{name} {before}, not {now}"
             raise RuntimeError(f"{path} was trained with {what}: {start_again}")
-    for name in ("net", "optimizer", "schedule", "scaler", "train_iter"):
+    for name in _STORED_PARTS:
         part = getattr(run, name)
         if hasattr(part, "load_state_dict"):
             part.load_state_dict(content[name])
@@ -1272,6 +1274,17 @@ def _load_checkpoint(path, run):
     if content["device_random"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(content["device_random"])
     run.history.update(content["history"])
+
+
+def _write_whole(path, content):
+    """Write bytes so that under the file's name there is never a part of them: beside it, and then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
 
 
 # ======================================================================================================================
@@ -1318,10 +1331,7 @@ def project_file(name, check=None):
         content = fetch(name)
         if check is not None:
             check(content)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")          # half a file never stands under the file's name
-        part.write_bytes(content)
-        part.replace(path)
+        _write_whole(path, content)
     except (OSError, HTTPException, ValueError) as error:
         if hasattr(error, "close"):                         # an HTTP error is an open answer too
             error.close()

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+HELD_OUT = 2_000            # training images, the last ones, which are watched and chosen by
 sys.path.insert(0, str(HERE.parent))        # googlenet_utils.py stands one folder up
 
 import torch  # noqa: E402
@@ -34,11 +35,19 @@ def _processor():
         return platform.processor() or platform.machine()
 
 
+def find_device():
+    """The accelerator of this machine, or its CPU."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+def stored_rows(name):
+    """The rows that benchmarks/results/NAME.json holds so far: none where nothing was measured yet."""
+    path = HERE / "results" / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+
+
 def write_result(name, result):
     """Write benchmarks/results/NAME.json, which README's and the notebooks' tables are printed from."""
     path = HERE / "results" / f"{name}.json"
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    gu._write_whole(path, (json.dumps(result, indent=1) + "\n").encode())
     print(f"written: benchmarks/results/{path.name}")

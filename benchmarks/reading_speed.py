@@ -21,25 +21,36 @@ from torchvision.transforms import ToTensor
 from common import describe_machine, gu, write_result
 
 
+def as_records(images, labels):
+    """Images and labels as the binary version has them: N x 3,073 bytes, the label first."""
+    return np.column_stack([labels.numpy().astype(np.uint8), images.numpy().reshape(-1, 3_072)])
+
+
+def python_layout(batches):
+    """The files of the python version, name: bytes, and what torchvision's CIFAR10 must know of them: its attributes.
+
+    batches: the records of each batch, name: N x 3,073 bytes. The official checksums cannot be met: the official
+    pickles hold file names too, which our reader drops.
+    """
+    files = {name: pickle.dumps({"labels": batch[:, 0].tolist(), "data": np.ascontiguousarray(batch[:, 1:])})
+             for name, batch in batches.items()}
+    files["batches.meta"] = pickle.dumps({"label_names": list(gu.CIFAR10_CLASSES)})
+    md5 = {name: hashlib.md5(content, usedforsecurity=False).hexdigest() for name, content in files.items()}
+    return files, {"train_list": [[name, md5[name]] for name in batches if name != "test_batch"],
+                   "test_list": [["test_batch", md5["test_batch"]]],
+                   "meta": {"filename": "batches.meta", "key": "label_names", "md5": md5["batches.meta"]}}
+
+
 def write_python_layout(data, root):
-    """Write `data` as torchvision reads it. Its checksums are replaced by those of these files: the official pickles
-    hold file names too, which our reader drops."""
-    base = root / "cifar-10-batches-py"
-    base.mkdir()
-
-    def write(name, content):
-        pickled = pickle.dumps(content)
-        (base / name).write_bytes(pickled)
-        return [name, hashlib.md5(pickled, usedforsecurity=False).hexdigest()]
-
-    def batch(images, labels):
-        return {"labels": labels.tolist(), "data": images.numpy().reshape(-1, 3_072)}
-
+    """Write `data` as torchvision reads it, and tell torchvision its checksums."""
     parts = zip(data.train_images.split(10_000), data.train_labels.split(10_000), strict=True)
-    CIFAR10.train_list = [write(f"data_batch_{index}", batch(*part)) for index, part in enumerate(parts, start=1)]
-    CIFAR10.test_list = [write("test_batch", batch(data.test_images, data.test_labels))]
-    filename, md5 = write("batches.meta", {"label_names": list(data.classes)})
-    CIFAR10.meta = {"filename": filename, "key": "label_names", "md5": md5}
+    batches = {f"data_batch_{index}": as_records(*part) for index, part in enumerate(parts, start=1)}
+    files, attributes = python_layout({**batches, "test_batch": as_records(data.test_images, data.test_labels)})
+    (root / "cifar-10-batches-py").mkdir()
+    for name, content in files.items():
+        (root / "cifar-10-batches-py" / name).write_bytes(content)
+    for name, value in attributes.items():
+        setattr(CIFAR10, name, value)
 
 
 def read_ours():

@@ -8,15 +8,14 @@ Seconds are processor seconds, summed over the threads: what else the machine do
 usage: python benchmarks/recipe_steps.py [--seeds 0 1] [--only "words of a change"]
 """
 import argparse
-import json
 import time
 
 import torch
 from torch import nn
 
-from common import HERE, describe_machine, gu, write_result
+from common import HELD_OUT, describe_machine, find_device, gu, stored_rows, write_result
 
-TRAIN_IMAGES, HELD_OUT = 48_000, 2_000
+TRAIN_IMAGES = 48_000
 ARTICLE = {"initialization": "pytorch", "batch_norm": False, "learning_rate": 0.001, "nesterov": False,
            "one_cycle": False, "weight_decay": 0.0, "label_smoothing": 0.0, "crop_scale": [0.08, 1.0],
            "batch_size": 32, "sizes": [32, 32, 32]}
@@ -71,10 +70,10 @@ def train_run(settings, seed, data, device):
             "processor_seconds": time.process_time() - start, "history": history, "machine": describe_machine(device)}
 
 
-def stored_runs(path, table):
+def stored_runs(table):
     """The runs that are in the file, by change; those of other settings are forgotten."""
-    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    return {row["change"]: row["runs"] for row in rows if row["settings"] == table.get(row["change"])}
+    return {row["change"]: row["runs"] for row in stored_rows("recipe_steps")
+            if row["settings"] == table.get(row["change"])}
 
 
 def main():
@@ -83,16 +82,15 @@ def main():
     parser.add_argument("--only", default="", help="only the changes with these words")
     options = parser.parse_args()
     data, table = gu.load_images("cifar10"), settings_by_change()
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    path = HERE / "results" / "recipe_steps.json"
+    device = find_device()
     for seed in options.seeds:
         for text, settings in table.items():
-            done = any(run["seed"] == seed for run in stored_runs(path, table).get(text, []))
+            done = any(run["seed"] == seed for run in stored_runs(table).get(text, []))
             if done or options.only not in text:
                 continue
             print(f"{text}, seed {seed}", flush=True)
             run = train_run(settings, seed, data, device)
-            runs = stored_runs(path, table)                 # read again: another process may have written meanwhile
+            runs = stored_runs(table)                 # read again: another process may have written meanwhile
             runs[text] = [*runs.get(text, []), run]
             rows = [{"change": change, "kept": stays, "settings": table[change], "runs": runs[change]}
                     for change, _, stays in STEPS if change in runs]

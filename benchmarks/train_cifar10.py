@@ -8,13 +8,11 @@ usage: python benchmarks/train_cifar10.py [--profile cpu] [--seed 0]
        python benchmarks/train_cifar10.py --profile long           (an hour on two CPU cores)
 """
 import argparse
-import json
 
 import torch
 
-from common import HERE, describe_machine, gu, write_result
+from common import HELD_OUT, HERE, describe_machine, find_device, gu, stored_rows, write_result
 
-HELD_OUT = 2_000
 # Starts small, since a small picture costs little, and ends where the last map is 7 x 7, which notebook 5 looks into.
 # The last size is so dear that only 8,000 images take part in it.
 PROFILES = {**gu.PROFILES, "long": gu.Profile("long", "cifar10", 48_000, 10_000,
@@ -23,7 +21,7 @@ CLOSING = {"long": (8_000, 193)}
 
 
 def train_once(profile, seed, device):
-    """One run by the numbers of `profile`; returns the network and its row of the results table."""
+    """One run by the numbers of `profile`; returns its row of the results table."""
     data = gu.load_images("cifar10" if profile.source == "auto" else profile.source)
     count = profile.train_images
     closing_count, size = CLOSING.get(profile.name, (0, profile.image_size))
@@ -49,18 +47,19 @@ def train_once(profile, seed, device):
                                   checkpoint=checkpoints[-1], progress=False))
         if len(histories[-1]["loss"]) < epochs:
             raise SystemExit("stopped: start it again to go on")
-    for checkpoint in checkpoints:
-        checkpoint.unlink()
     history = {name: [value for part in histories for value in part[name]] for name in histories[0]}
     test_iter = batches(data.test_images[:profile.test_images], data.test_labels[:profile.test_images], size, False)
-    return net, {"profile": profile.name, "data": data.name, "train_images": count,
-                 "image_sizes": [*profile.image_sizes, *([size] if closing_count else [])],
-                 "closing_images": closing_count, "small_images": profile.small_images,
-                 "batch_size": profile.batch_size, "epochs": len(history["loss"]), "seed": seed,
-                 "precision": gu.choose_precision(device), "recipe": gu.RECIPE, "seconds": sum(history["seconds"]),
-                 "held_out_accuracy": history["test_acc"][-1],
-                 "test_accuracy": gu.evaluate_accuracy(test_iter, net, device), "history": history,
-                 "machine": describe_machine(device)}
+    row = {"profile": profile.name, "data": data.name, "train_images": count,
+           "image_sizes": [*profile.image_sizes, *([size] if closing_count else [])],
+           "closing_images": closing_count, "small_images": profile.small_images,
+           "batch_size": profile.batch_size, "epochs": len(history["loss"]), "seed": seed,
+           "precision": gu.choose_precision(device), "recipe": gu.RECIPE, "seconds": sum(history["seconds"]),
+           "held_out_accuracy": history["test_acc"][-1],
+           "test_accuracy": gu.evaluate_accuracy(test_iter, net, device), "history": history,
+           "machine": describe_machine(device)}
+    for checkpoint in checkpoints:
+        checkpoint.unlink()
+    return row
 
 
 def main():
@@ -68,12 +67,10 @@ def main():
     parser.add_argument("--profile", choices=PROFILES, default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    _, row = train_once(PROFILES[options.profile], options.seed, device)
-    path = HERE / "results" / "train_cifar10.json"
-    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    rows = [old for old in rows if (old["profile"], old["seed"]) != (row["profile"], row["seed"])] + [row]
-    write_result("train_cifar10", {"rows": rows})
+    row = train_once(PROFILES[options.profile], options.seed, find_device())
+    rows = [old for old in stored_rows("train_cifar10")
+            if (old["profile"], old["seed"]) != (row["profile"], row["seed"])]
+    write_result("train_cifar10", {"rows": [*rows, row]})
     print(f"test accuracy {row['test_accuracy']:.4f} after {row['seconds']:.0f} s")
 
 

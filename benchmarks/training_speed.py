@@ -15,7 +15,6 @@ usage: python benchmarks/training_speed.py [--sizes 224 96 32] [--turns 5]
 import argparse
 import contextlib
 import io
-import json
 import statistics
 import time
 
@@ -24,7 +23,7 @@ from torch import nn
 from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
-from common import HERE, describe_machine, gu, write_result
+from common import describe_machine, find_device, gu, stored_rows, write_result
 
 BATCH = {224: 32, 96: 32, 32: 128}
 STEPS = {"cpu": {224: 4, 96: 12, 32: 12}, "cuda": {224: 150, 96: 150, 32: 150}}
@@ -111,7 +110,7 @@ def ceiling_seconds(images, labels, batch_size, size, device, steps):
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
     clock = Clock([(X, y)] * (WARM_UP + steps), device, steps)
     for X, y in clock:
-        with torch.autocast(device.type, dtype=getattr(torch, precision), enabled=precision != "float32"):
+        with gu._autocast(device, precision):
             y_hat = net(X)
         l = loss(y_hat.float(), y)
         optimizer.zero_grad()
@@ -149,9 +148,7 @@ def main():
     parser.add_argument("--sizes", type=int, nargs="+", choices=BATCH, default=list(BATCH))
     parser.add_argument("--turns", type=int, default=5)
     options = parser.parse_args()
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    path = HERE / "results" / "training_speed.json"
-    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    device, rows = find_device(), stored_rows("training_speed")
     for size in options.sizes:
         row = measure(size, options.turns, device)
         rates = row["images_per_second"]

@@ -2,6 +2,7 @@
 import contextlib
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,15 @@ def cifar10():
     if not any((folder / name).is_dir() for name in ("cifar-10-batches-bin", "cifar-10-batches-py")):
         pytest.skip("CIFAR-10 is not on this disk: put it into data/ or set GOOGLENET_DATA_DIR")
     return gu.load_images("cifar10", folder)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with spaces and other letters than English in its name; large files do not stay behind in it."""
+    folder = tmp_path / "Bilder für 课 é"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(tmp_path)
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ FAULTS = [
     ("training loop", "training goes on in eval mode", swap(MODULE, "    run.net.train()\n", "    run.net.eval()\n"), TRAINING),
     ("training loop", "a loss that is not a number goes on", swap(MODULE, "first_bad.clamp(max=step)", "first_bad"), CHECKPOINTS),
     ("checkpoints", "random numbers are not restored", swap(MODULE, '    torch.set_rng_state(content["random"])\n', ""), CHECKPOINTS),
-    ("checkpoints", "momentum is not restored", swap(MODULE, '("net", "optimizer", "schedule", "scaler", "train_iter"):', '("net", "schedule", "scaler", "train_iter"):'), CHECKPOINTS),
+    ("checkpoints", "momentum is not restored", swap(MODULE, '("net", "optimizer", "schedule", "scaler", "train_iter")', '("net", "schedule", "scaler", "train_iter")'), CHECKPOINTS),
     ("checkpoints", "another data set's is taken", swap(MODULE, "        described |= run.train_iter.describe()", "        pass"), CHECKPOINTS),
     ("checkpoints", "damage is not noticed", swap(MODULE, "if hashlib.sha256(data).digest() != digest:", "if False:"), CHECKPOINTS),
     ("checkpoints", "it is written in place", swap(MODULE, 'partial = path.with_name(path.name + ".part")', "partial = path"), CHECKPOINTS),

@@ -22,9 +22,10 @@ import pytest
 from test_address import served
 
 import googlenet_utils as gu
+import write_address
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+NOTEBOOKS = write_address.notebooks()
 ENVIRONMENT = ROOT / ".venv-colab"
 # What Colab has and the notebooks or d2l import; nbclient runs them here. The lock's torch comes on top.
 PACKAGES = ["ipykernel", "jupyter-client", "matplotlib", "nbclient", "numpy", "pandas", "pillow", "pip", "requests",

@@ -1,7 +1,5 @@
 """The built-in shapes, and CIFAR-10 from either of its official versions. Nothing here touches the network."""
 import hashlib
-import pickle
-import shutil
 import time
 from pathlib import Path
 
@@ -13,22 +11,15 @@ from torch.nn import functional as F
 from torchvision.datasets import CIFAR10
 
 import googlenet_utils as gu
+from reading_speed import as_records, python_layout
 
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
     """There is nowhere to fetch CIFAR-10 from. tests/test_fetching.py is about what happens where there is."""
     monkeypatch.setattr(gu, "_SOURCES", ())
-    monkeypatch.delenv("GOOGLENET_CIFAR10_URL", raising=False)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A folder with a space and other letters than English in its name; large files do not stay behind in it."""
-    folder = tmp_path / "Bilder für 课"
-    folder.mkdir()
-    yield folder
-    shutil.rmtree(tmp_path)
+    for name in ("GOOGLENET_CIFAR10_URL", "GOOGLENET_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -58,22 +49,13 @@ def write_binary(root, batches):
 
 
 def write_python(root, batches, monkeypatch):
-    """The batches as the python version. Its pickles hold file names too, which the binary version has lost, so that
-    the official checksums cannot be met: torchvision gets those of these files."""
-    base = root / "cifar-10-batches-py"
-    base.mkdir()
-
-    def write(name, content):
-        data = pickle.dumps(content)
-        (base / name).write_bytes(data)
-        return hashlib.md5(data).hexdigest()
-
-    md5 = {name: write(name, {"labels": batch[:, 0].tolist(), "data": np.ascontiguousarray(batch[:, 1:])})
-           for name, batch in batches.items()}
-    meta = write("batches.meta", {"label_names": list(gu.CIFAR10_CLASSES)})
-    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5[name]] for name in batches if name != "test_batch"])
-    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5["test_batch"]]])
-    monkeypatch.setattr(CIFAR10, "meta", {"filename": "batches.meta", "key": "label_names", "md5": meta})
+    """The batches as the python version; torchvision gets the checksums of these files."""
+    files, attributes = python_layout(batches)
+    (root / "cifar-10-batches-py").mkdir()
+    for name, content in files.items():
+        (root / "cifar-10-batches-py" / name).write_bytes(content)
+    for name, value in attributes.items():
+        monkeypatch.setattr(CIFAR10, name, value)
 
 
 def check_is_shapes(data):
@@ -210,9 +192,6 @@ def test_cifar_10s_mean_and_standard_deviation_are_the_modules(cifar10):
 
 
 def test_the_python_version_of_cifar_10_gives_the_same(cifar10, folder, monkeypatch):
-    def as_records(images, labels):
-        return np.column_stack([labels.numpy().astype(np.uint8), images.numpy().reshape(-1, 3_072)])
-
     train = as_records(cifar10.train_images, cifar10.train_labels)
     batches = {f"data_batch_{index + 1}": batch for index, batch in enumerate(np.split(train, 5))}
     write_python(folder, {**batches, "test_batch": as_records(cifar10.test_images, cifar10.test_labels)}, monkeypatch)

@@ -12,7 +12,6 @@ import inspect
 import io
 import json
 import os
-import pickle
 import queue
 import re
 import shutil
@@ -32,13 +31,14 @@ import requests
 from torchvision.datasets import CIFAR10
 
 import googlenet_utils as gu
+from reading_speed import python_layout
 
 OFFICIAL_MD5, OFFICIAL_SOURCES = dict(gu._ARCHIVE_MD5), tuple(gu._SOURCES)      # before a test replaces them
 PYTHON, BINARY = "cifar-10-python.tar.gz", "cifar-10-binary.tar.gz"
 HALF = 130_000                          # bytes: about half of the small python archive
 LONG = 20                               # seconds: what takes longer than this has failed
 VARIABLES = [name for small in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "googlenet_cifar10_url",
-                                "googlenet_data_dir") for name in (small, small.upper())]
+                                "googlenet_base_url", "googlenet_data_dir") for name in (small, small.upper())]
 
 
 # The small archives
@@ -76,14 +76,9 @@ def small():
                for name in ("data_batch_1", "data_batch_2", "test_batch")}
     for batch in records.values():
         batch[:, 0] %= 10
-    files = {name: pickle.dumps({"labels": batch[:, 0].tolist(), "data": np.ascontiguousarray(batch[:, 1:])})
-             for name, batch in records.items()}
-    files["batches.meta"] = pickle.dumps({"label_names": list(gu.CIFAR10_CLASSES)})
+    files, lists = python_layout(records)
     top = "cifar-10-batches-py"
     archive = pack({top: directory(top), **{f"{top}/{name}": content for name, content in files.items()}})
-    lists = {"train_list": [[name, md5(files[name])] for name in ("data_batch_1", "data_batch_2")],
-             "test_list": [["test_batch", md5(files["test_batch"])]],
-             "meta": {"filename": "batches.meta", "key": "label_names", "md5": md5(files["batches.meta"])}}
     train = np.concatenate([records["data_batch_1"], records["data_batch_2"]])
     return SimpleNamespace(archive=archive, files=files, lists=lists, train=train, test=records["test_batch"])
 
@@ -228,15 +223,6 @@ def loopback_only(monkeypatch, small, binary):
     getaddrinfo = socket.getaddrinfo
     monkeypatch.setattr(socket.socket, "connect", guarded)
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A folder with spaces and other letters than English in its name."""
-    folder = tmp_path / "Bilder für 课 é"
-    folder.mkdir()
-    yield folder
-    shutil.rmtree(tmp_path)
 
 
 @pytest.fixture

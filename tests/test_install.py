@@ -14,9 +14,11 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import write_address
+
 ROOT = Path(__file__).resolve().parent.parent
 MODULE = ROOT / "googlenet_utils.py"
-NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+NOTEBOOKS = write_address.notebooks()
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 SYSTEMS = {"linux": ("Linux", "x86_64"), "darwin": ("Darwin", "arm64"), "win32": ("Windows", "AMD64")}
 # d2l pins these to releases of 2023; pyproject.toml overrides them. It never imports jupyter.

@@ -25,9 +25,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
+import write_address
+
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted(path.relative_to(ROOT) for path in (ROOT / "notebooks").rglob("*.ipynb")
-                   if ".ipynb_checkpoints" not in path.parts)
+NOTEBOOKS = [path.relative_to(ROOT) for path in write_address.notebooks()]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LONGEST_RUN = 300           # seconds for all cells of one notebook in profile ci
 # It asks about news on the first start, in a corner of the window; a reader has answered that once.

@@ -103,11 +103,15 @@ def with_version(text, root):
     return re.sub(r"^version: .*$", f"version: {read_version(root)}", text, flags=re.M)
 
 
+def notebooks(root=ROOT):
+    """The paths of all notebooks, solutions too."""
+    return sorted(path for path in (root / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+
+
 def wanted(root=ROOT):
     """What each file should say: `(path, text)` for every file that names the address or the version."""
-    notebooks = sorted(path for path in (root / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
     changes = [(root / "googlenet_utils.py", with_home), (root / "README.md", with_badges),
-               (root / "CITATION.cff", with_version), *((path, with_set_up_cell) for path in notebooks)]
+               (root / "CITATION.cff", with_version), *((path, with_set_up_cell) for path in notebooks(root))]
     for path, change in changes:
         yield path, change(path.read_text(encoding="utf-8"), root)
 
