@@ -276,17 +276,19 @@ RECIPE = {
 }
 
 
-def make_recipe(net, batch_size, total_steps):
+def make_recipe(net, batch_size, total_steps, **changes):
     """Loss, optimizer and schedule for `train`, by the numbers of RECIPE, for a run of `total_steps` batches.
 
     The learning rate rises for 30 % of the steps and then falls to nothing (Smith and Topin, arXiv 1708.07120).
+    changes: other numbers than RECIPE's, by their names there.
     """
-    learning_rate = RECIPE["learning_rate"] * batch_size / 128
+    numbers = {**RECIPE, **changes}
+    learning_rate = numbers["learning_rate"] * batch_size / 128
     matrices = [p for p in net.parameters() if p.dim() > 1]
     vectors = [p for p in net.parameters() if p.dim() <= 1]     # biases, batch norm's scales: not to be pulled to zero
     optimizer = torch.optim.SGD(
-        [{"params": matrices, "weight_decay": RECIPE["weight_decay"]}, {"params": vectors, "weight_decay": 0.0}],
-        lr=learning_rate, momentum=RECIPE["momentum"], nesterov=True)
+        [{"params": matrices, "weight_decay": numbers["weight_decay"]}, {"params": vectors, "weight_decay": 0.0}],
+        lr=learning_rate, momentum=numbers["momentum"], nesterov=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=total_steps,
                                                    cycle_momentum=False)
     return nn.CrossEntropyLoss(), optimizer, schedule

@@ -12,6 +12,7 @@ import time
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from common import HELD_OUT, describe_machine, find_device, gu, stored_rows, write_result
 
@@ -31,7 +32,28 @@ STEPS = [
     ("label smoothing 0.1", {"label_smoothing": 0.1}, False),
     ("batches of 64, learning rate 0.05", {"batch_size": 64, "learning_rate": 0.05}, False),
     ("pictures that grow: 32, 32, 48 pixels", {"sizes": [32, 32, 48]}, False),
+    ("the mean of the image's and its mirror image's scores", {"mirrored": True}, False),
+    ("the running mean of the weights instead of the last ones", {"averaged": True}, False),
+    ("the first stage for small images, one epoch", {"small_images": True, "sizes": [32]}, False),
 ]
+
+
+class Mirrored(nn.Module):
+    """`net`, asked twice: the mean of its scores for the image and for its mirror image."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return (self.net(x) + self.net(x.flip(3))) / 2
+
+
+def keep_running_mean(net, optimizer):
+    """A copy of `net` whose weights are a running mean of its weights, over about the last hundred steps."""
+    averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.99), use_buffers=True)
+    optimizer.register_step_post_hook(lambda *_: averaged.update_parameters(net))
+    return averaged
 
 
 def settings_by_change():
@@ -48,7 +70,8 @@ def train_run(settings, seed, data, device):
     sizes = settings["sizes"]
     spend = 3 * TRAIN_IMAGES * gu.count_cost(gu.GoogLeNet(num_classes=10), 32).macs
     torch.manual_seed(seed)
-    net = gu.GoogLeNet(num_classes=10, batch_norm=settings["batch_norm"], initialization=settings["initialization"])
+    net = gu.GoogLeNet(num_classes=10, batch_norm=settings["batch_norm"], initialization=settings["initialization"],
+                       small_images=settings.get("small_images", False))
     macs = sum(gu.count_cost(net, size).macs for size in sizes)         # of one image through all epochs
     count = min(TRAIN_IMAGES, spend // macs)
     train_iter = gu.Batches(data.train_images[:count], data.train_labels[:count], settings["batch_size"], sizes, True,
@@ -63,10 +86,12 @@ def train_run(settings, seed, data, device):
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings["learning_rate"], total_steps=len(sizes) * len(train_iter),
         cycle_momentum=False) if settings["one_cycle"] else None
+    averaged = keep_running_mean(net, optimizer) if settings.get("averaged") else None
     loss, start = nn.CrossEntropyLoss(label_smoothing=settings["label_smoothing"]), time.process_time()
     history = gu.train(net, train_iter, held_out_iter, loss, optimizer, device, len(sizes), schedule=schedule,
                        progress=False)
-    return {"seed": seed, "held_out_accuracy": history["test_acc"][-1], "images": count, "macs": macs * count,
+    judged = Mirrored(net) if settings.get("mirrored") else averaged or net
+    return {"seed": seed, "held_out_accuracy": gu.evaluate_accuracy(held_out_iter, judged, device), "images": count, "macs": macs * count,
             "processor_seconds": time.process_time() - start, "history": history, "machine": describe_machine(device)}
 
 
