@@ -4,7 +4,7 @@ It reads like a chapter:
 
     Model       Inception, GoogLeNet
     Training    evaluate_accuracy, train, make_recipe
-    Measuring   TABLE_1, trace_shapes, count_cost, load_result
+    Measuring   TABLE_1, trace_shapes, count_cost, load_result, load_trained
     Pictures    show, show_images, plot_history, draw_network, draw_inception, draw_dog
     ----------  machinery: students may stop here
     Profiles    Profile, PROFILES, choose_profile
@@ -491,6 +491,31 @@ def load_result(name):
     """What was measured: benchmarks/results/`name`.json as a dict; fetched where it is missing (see `project_file`)."""
     path = project_file(f"benchmarks/results/{name}.json", check=json.loads)
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def load_trained():
+    """GoogLeNet as trained on CIFAR-10 by our longest run, in eval mode, and its card: where it comes from, as a dict.
+
+    The card says at which "image_size" it was trained last, and its accuracies there. notebooks/weights/ holds both
+    files; they are fetched where they are missing. Raises RuntimeError where the weights are not the card's.
+    """
+    from safetensors.torch import load
+
+    card = json.loads(project_file("notebooks/weights/googlenet_cifar10.json", check=json.loads).read_bytes())
+
+    def check(content):
+        if hashlib.sha256(content).hexdigest() != card["sha256"]:
+            raise ValueError("its SHA-256 is not the card's")
+
+    path = project_file("notebooks/weights/googlenet_cifar10.safetensors", check)
+    content = path.read_bytes()
+    try:
+        check(content)
+    except ValueError as error:
+        raise RuntimeError(f"{path} is damaged ({error}): delete it, and it will be fetched again") from None
+    net = GoogLeNet(num_classes=10, batch_norm=True)
+    net.load_state_dict(load(content))                      # the file holds half precision; the network, float32
+    return net.eval(), card
 
 
 # ======================================================================================================================
