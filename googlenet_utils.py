@@ -89,21 +89,42 @@ class Inception(nn.Module):
         return torch.cat(self.paths(x), dim=1)
 
 
+class AuxiliaryHead(nn.Module):
+    """A small classifier on an inner map, which helps the layers before it while they train (paper, section 5).
+
+    N x in_channels x H x W  ->  N x num_classes. The paper's average pooling, 5x5 with stride 3, makes 4 x 4 of the
+    14 x 14 map of a 224 x 224 image; a map of another size is averaged to 4 x 4 too, over other windows.
+    """
+
+    def __init__(self, in_channels, num_classes, *, batch_norm=False):
+        super().__init__()
+        self.conv = convolution(in_channels, 128, kernel_size=1, batch_norm=batch_norm)
+        self.fc1 = nn.Linear(128 * 4 * 4, 1024)
+        self.fc2 = nn.Linear(1024, num_classes)
+
+    def forward(self, x):
+        x = F.avg_pool2d(x, 5, stride=3) if x.shape[2:] == (14, 14) else F.adaptive_avg_pool2d(x, (4, 4))
+        x = F.relu(self.conv(x)).flatten(1)
+        return self.fc2(F.dropout(F.relu(self.fc1(x)), 0.7, self.training))
+
+
 class GoogLeNet(nn.Module):
-    """The paper's nine Inception blocks in five stages, without its auxiliary heads, dropout and local response norm.
+    """The paper's nine Inception blocks in five stages, without its local response norm; its other parts are options.
 
     N x in_channels x H x W  ->  N x num_classes (scores before the softmax). Shapes below are for 224 x 224.
 
     batch_norm: normalise after every convolution (Ioffe and Szegedy, arXiv 1502.03167); the paper did not have it yet.
     small_images: a first stage that does not shrink the image, for pictures of about 32 pixels; the last map is then
     1/8 of the image instead of 1/32. initialization: see `initialize`; "pytorch" leaves PyTorch's default, which is too
-    weak for 21 layers without normalisation (notebook 3). Raises ValueError for images that it cannot take.
+    weak for 21 layers without normalisation (notebook 3). aux: two more heads, after 4a and 4d; in train mode the
+    output is a tuple then: the scores, and each head's; in eval mode the scores alone. dropout: the share of the 1,024
+    last features that is dropped in training (paper: 0.4). Raises ValueError for images that it cannot take.
     """
 
     def __init__(self, in_channels=3, num_classes=1000, *, batch_norm=False, small_images=False,
-                 initialization="kaiming"):
+                 initialization="kaiming", aux=False, dropout=0.0):
         super().__init__()
-        self.in_channels = in_channels
+        self.in_channels, self.aux, self.dropout = in_channels, aux, dropout
         self.smallest_image = 8 if small_images else 32     # below it, the last map would be less than one pixel
 
         conv = functools.partial(convolution, batch_norm=batch_norm)
@@ -138,13 +159,26 @@ class GoogLeNet(nn.Module):
             block(832, 384, (192, 384), (48, 128), 128),                               # N x 1024 x   7 x   7    5b
             nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten())                                # N x 1024
         self.fc = nn.Linear(1024, num_classes)                                         # N x num_classes
+        if aux:
+            self.aux1 = AuxiliaryHead(512, num_classes, batch_norm=batch_norm)         # after 4a
+            self.aux2 = AuxiliaryHead(528, num_classes, batch_norm=batch_norm)         # after 4d
         initialize(self, initialization)
 
     def forward(self, x):
         self._check(x)
-        for stage in (self.stage1, self.stage2, self.stage3, self.stage4, self.stage5):
-            x = stage(x)
-        return self.fc(x)
+        x = self.stage3(self.stage2(self.stage1(x)))
+        if not (self.aux and self.training):
+            return self._classify(self.stage4(x))
+        for name, layer in self.stage4.named_children():
+            x = layer(x)
+            if name == "0":
+                first = self.aux1(x)                        # after 4a
+            elif name == "3":
+                second = self.aux2(x)                       # after 4d
+        return self._classify(x), first, second
+
+    def _classify(self, x):
+        return self.fc(F.dropout(self.stage5(x), self.dropout, self.training))
 
     def _check(self, x):
         if x.dim() != 4 or x.shape[1] != self.in_channels:
@@ -239,6 +273,7 @@ def train(net, train_iter, test_iter, loss, optimizer, device, epochs, *, schedu
     train_iter, test_iter: what gives (images, labels) batches, such as `Batches`. loss: a function of scores and labels
     that averages over the batch. schedule: a learning-rate scheduler, stepped after every batch (in float16 not after
     one that overflowed and was skipped). precision: "auto" (see `choose_precision`); "float32" is the exact loop.
+    A network with auxiliary heads is trained on its loss plus AUXILIARY_WEIGHT times theirs.
     checkpoint: a file that keeps the run after each epoch; a call with the same file goes on where the last one
     stopped, to the same numbers as without the stop. The stop button ends the run and returns the history so far.
 
@@ -274,6 +309,8 @@ RECIPE = {
     "weight_decay": 5e-4,       # on the weights of convolutions and linear layers only
     "crop_scale": (0.8, 1.0),   # for Batches: the share of the picture that a random crop keeps
 }
+
+AUXILIARY_WEIGHT = 0.3          # of the loss of each auxiliary head, beside the network's own (paper, section 5)
 
 
 def make_recipe(net, batch_size, total_steps, **changes):
@@ -360,11 +397,12 @@ def _train_step(run, loss, X, y, device, first_step):
         layout = torch.channels_last if X.dim() == 4 else torch.preserve_format
         X, y = X.to(device, memory_format=layout), y.to(device)
         with _autocast(device, run.precision):
-            y_hat = run.net(X).float()
+            outputs = run.net(X)
+        y_hat, *auxiliary = (scores.float() for scores in (outputs if isinstance(outputs, tuple) else (outputs,)))
         if first_step:                                      # all labels where the iterator shows them
             _check_labels(getattr(run.train_iter, "labels", y), y_hat.shape[1])
         try:
-            l = loss(y_hat, y)
+            l = sum((AUXILIARY_WEIGHT * loss(scores, y) for scores in auxiliary), start=loss(y_hat, y))
         except IndexError:                                  # a label of a later batch: say which, in a sentence
             _check_labels(y, y_hat.shape[1])
             raise
