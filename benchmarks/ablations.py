@@ -3,10 +3,11 @@
 Every run spends the same number of multiply-adds on CIFAR-10 (those of the unchanged network for one pass over 15,000
 images at 40 x 40 pixels: about a minute of one processor core), so a network that costs twice as much sees half as many
 images. At 40 pixels the maps of stages 3, 4 and 5 have 5 x 5, 3 x 3 and 2 x 2 pixels: all 25 taps of a 5x5 kernel can
-learn in stages 3 and 4 and only 9 in stage 5. The same seed means the same order of the images in every variant. Every
-run is compared on the last 10,000 training images, which no variant trains on: with the usual 2,000, the luck of which
-images these are would hide a difference of two points. The test images are not read. Runs that are in the file already are
-not made again, so the script can be stopped and started. Seconds are processor seconds, summed over the threads.
+learn in stages 3 and 4, and only 9 in stage 5. The same seed draws the same images in the same order where two variants
+see equally many. Every run is judged on the last 10,000 training images, which no variant trains on: with the usual
+2,000, the luck of which images these are would hide a difference of two points. The test images are not read. Runs that
+are in the file already are not made again, so the script can be stopped and started. Seconds are processor seconds,
+summed over the threads.
 
 usage: python benchmarks/ablations.py [--seeds 0 1 2] [--only "words of a variant"]
 """
@@ -22,7 +23,7 @@ from common import describe_machine, find_device, gu, stored_rows, write_result
 
 TRAIN_IMAGES, HELD_OUT = 40_000, 10_000
 IMAGES, IMAGE_SIZE, BATCH_SIZE = 15_000, 40, 64
-# What is changed; the options of GoogLeNet that change it; what `rebuild` does beyond them; other numbers of the recipe.
+# What is changed; the options of GoogLeNet for it; what `rebuild` does beyond them; other numbers of the recipe.
 VARIANTS = [
     ("baseline", {}, {}, {}),
     ("without path 1", {}, {"without": 1}, {}),
