@@ -4,7 +4,8 @@ It reads like a chapter:
 
     Model       Inception, GoogLeNet
     Training    evaluate_accuracy, train, make_recipe
-    Measuring   TABLE_1, trace_shapes, count_cost, load_result, load_trained
+    Measuring   TABLE_1, trace_shapes, count_cost, load_result, load_trained,
+                class_activation_map
     Pictures    show, show_images, plot_history, draw_network, draw_inception, draw_dog
     ----------  machinery: students may stop here
     Profiles    Profile, PROFILES, choose_profile
@@ -554,6 +555,30 @@ def load_trained():
     net = GoogLeNet(num_classes=10, batch_norm=True)
     net.load_state_dict(load(content))                      # the file holds half precision; the network, float32
     return net.eval(), card
+
+
+def class_activation_map(net, images, classes=None):
+    """Where in its images `net` finds what speaks for a class: N x channels x H x W  ->  N x h x w, as block 5b's maps.
+
+    The last block's maps, added up with the weights that `net.fc` gives them for the class: a map's mean plus the
+    class's bias is its score, so that each place tells what it adds, in the score's units (Zhou et al., arXiv
+    1512.04150). classes: a class for each image (N whole numbers) or one for all; by default each image's highest
+    score. Raises ValueError in train mode, and for images that `net` cannot take.
+    """
+    if net.training:
+        raise ValueError("this network is in train mode, in which an image's scores depend on its batch: call "
+                         "net.eval() first")
+    maps = []
+    pooling = next(layer for layer in net.stage5 if isinstance(layer, nn.AdaptiveAvgPool2d))
+    hook = pooling.register_forward_pre_hook(lambda layer, inputs: maps.extend(inputs))
+    try:
+        with torch.no_grad():
+            scores = net(images)
+    finally:
+        hook.remove()
+    classes = scores.argmax(dim=1) if classes is None else torch.as_tensor(classes, device=scores.device)
+    weights = net.fc.weight.detach()[classes.expand(len(images))]
+    return torch.einsum("nk,nkhw->nhw", weights, maps[0])
 
 
 # ======================================================================================================================
