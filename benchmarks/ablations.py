@@ -39,6 +39,7 @@ VARIANTS = [
     ("without batch norm, a tenth of the learning rate", {"batch_norm": False}, {}, {"learning_rate": 0.01}),
     ("dropout 0.4", {"dropout": 0.4}, {}, {}),
     ("half width", {}, {"width": 0.5}, {}),
+    ("one 3x3 convolution for each block", {}, {"plain": 0.465}, {}),        # so narrow that an image costs as much
 ]
 
 
@@ -63,8 +64,15 @@ def layers(in_channels, *convolutions, batch_norm):
     return nn.Sequential(*built)
 
 
-def build_block(in_channels, c1, c2, c3, c4, *, without=None, path3="5x5", reductions=True, batch_norm=True):
-    """The block with these channels and one part changed, and how many channels leave it."""
+def build_block(in_channels, c1, c2, c3, c4, *, without=None, path3="5x5", reductions=True, plain=None,
+                batch_norm=True):
+    """The block with these channels and one part changed, and how many channels leave it.
+
+    plain: one 3x3 convolution instead, with this share of the block's channels.
+    """
+    if plain:
+        channels = int(plain * (c1 + c2[1] + c3[1] + c4))
+        return layers(in_channels, (3, channels), batch_norm=batch_norm), channels
     kernels = {"5x5": [5], "3x3": [3], "3x3 3x3": [3, 3]}[path3]
     convolutions = {1: [(1, c1)], 2: [(1, c2[0]), (3, c2[1])], 3: [(1, c3[0]), *((k, c3[1]) for k in kernels)],
                     4: [(1, c4)]}

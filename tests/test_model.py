@@ -5,6 +5,8 @@ import math
 
 import pytest
 import torch
+import torchvision
+from d2l import torch as d2l
 from torch import nn
 from torch.nn import functional as F
 
@@ -201,6 +203,189 @@ def test_the_network_does_not_change_its_input():
     kept = images.clone()
     gu.GoogLeNet(num_classes=10)(images)
     assert torch.equal(images, kept)
+
+
+# The paper's other parts
+
+def parameters_of_a_head(inputs, classes):
+    return (inputs * 128 + 128) + (128 * 16 * 1024 + 1024) + (1024 * classes + classes)
+
+
+def plain_head(state, name, x, windows):
+    """An auxiliary head without its dropout; `windows` are the rows (and columns) of the four averages."""
+    pooled = torch.stack([torch.stack([x[:, :, top:bottom, left:right].mean(dim=(2, 3)) for left, right in windows], -1)
+                          for top, bottom in windows], -2)
+    x = torch.einsum("oi,nihw->nohw", state[f"{name}.conv.weight"][:, :, 0, 0], pooled)
+    x = (x + state[f"{name}.conv.bias"].view(1, -1, 1, 1)).clamp(min=0).flatten(1)
+    x = (x @ state[f"{name}.fc1.weight"].T + state[f"{name}.fc1.bias"]).clamp(min=0)
+    return x @ state[f"{name}.fc2.weight"].T + state[f"{name}.fc2.bias"]
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_two_heads_give_scores_in_training_and_are_gone_at_inference(batch_norm):
+    net = gu.GoogLeNet(num_classes=7, aux=True, batch_norm=batch_norm)
+    images = torch.randn(2, 3, 64, 64)
+    outputs = net(images)
+    assert isinstance(outputs, tuple)
+    assert [tuple(scores.shape) for scores in outputs] == [(2, 7)] * 3
+    assert net.eval()(images).shape == (2, 7)
+
+
+def test_heads_add_weights_and_change_no_other():
+    plain, net = gu.GoogLeNet(num_classes=10), gu.GoogLeNet(num_classes=10, aux=True)
+    added = list(net.state_dict())[len(plain.state_dict()):]
+    assert [name.split(".")[0] for name in added] == ["aux1"] * 6 + ["aux2"] * 6
+    assert net.load_state_dict(plain.state_dict(), strict=False) == ([*added], [])      # missing, unexpected
+    more = sum(p.numel() for p in net.parameters()) - sum(p.numel() for p in plain.parameters())
+    assert more == parameters_of_a_head(512, 10) + parameters_of_a_head(528, 10)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(net.eval()(images), plain.eval()(images))
+    assert gu.count_cost(net, 64).macs == gu.count_cost(plain, 64).macs
+    assert gu.trace_shapes(net, 64) == gu.trace_shapes(plain, 64)
+
+
+@pytest.mark.parametrize(("side", "windows"), [(14, [(0, 5), (3, 8), (6, 11), (9, 14)]),       # the paper's 5x5/3
+                                               (8, [(0, 2), (2, 4), (4, 6), (6, 8)])])
+def test_a_head_averages_to_four_by_four_and_computes_what_a_plain_version_does(side, windows):
+    head = randomise(gu.AuxiliaryHead(6, 5)).eval()
+    state = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
+    x = torch.randn(3, 6, side, side)
+    with torch.no_grad():
+        torch.testing.assert_close(head(x), plain_head(state, "head", x, windows), rtol=1e-5, atol=1e-5)
+
+
+def test_a_head_drops_seventy_percent_of_its_features_in_training_only():
+    head = gu.AuxiliaryHead(6, 1024)
+    with torch.no_grad():                                   # 1,024 features of 1, each shown as a score of its own
+        for p in head.parameters():
+            p.zero_()
+        head.fc1.bias.fill_(1)
+        head.fc2.weight.copy_(torch.eye(1024))
+        x = torch.zeros(4, 6, 4, 4)
+        kept = head(x)
+        assert (head.eval()(x) == 1).all()
+    assert (kept == 0).float().mean().item() == pytest.approx(0.7, abs=0.03)
+    torch.testing.assert_close(kept.max(), torch.tensor(1 / 0.3))
+
+
+def test_the_heads_look_at_the_outputs_of_4a_and_4d():
+    net, seen = gu.GoogLeNet(num_classes=10, aux=True), {}
+    for name in ("stage4.0", "stage4.3", "aux1", "aux2"):
+        net.get_submodule(name).register_forward_hook(
+            lambda layer, inputs, output, name=name: seen.update({name: (inputs[0], output)}))
+    _, first, second = net(torch.randn(2, 3, 64, 64))
+    assert seen["aux1"][0] is seen["stage4.0"][1]
+    assert seen["aux2"][0] is seen["stage4.3"][1]
+    assert first is seen["aux1"][1]
+    assert second is seen["aux2"][1]
+
+
+def test_dropout_works_before_the_last_layer_and_in_training_only():
+    net, seen = gu.GoogLeNet(num_classes=10, dropout=0.4), []
+    net.fc.register_forward_hook(lambda layer, inputs, output: seen.append(inputs[0]))
+    net.stage5.register_forward_hook(lambda layer, inputs, output: seen.append(output))
+    with torch.no_grad():
+        net(torch.rand(8, 3, 64, 64))
+        features, dropped = seen
+        kept = dropped != 0
+        torch.testing.assert_close(dropped[kept], features[kept] / 0.6)
+        alive = features != 0
+        assert kept[alive].float().mean().item() == pytest.approx(0.6, abs=0.03)
+        seen.clear()
+        net.eval()(torch.rand(8, 3, 64, 64))
+        assert torch.equal(*seen)
+    assert list(net.state_dict()) == list(gu.GoogLeNet(num_classes=10).state_dict())
+
+
+# Against two independent sources
+
+class BookBlock(nn.Module):
+    """The block of d2l's book (v1.0.3, chapter 8.4), in which PyTorch finds the number of inputs by itself."""
+
+    def __init__(self, c1, c2, c3, c4):
+        super().__init__()
+        self.b1_1 = nn.LazyConv2d(c1, kernel_size=1)
+        self.b2_1 = nn.LazyConv2d(c2[0], kernel_size=1)
+        self.b2_2 = nn.LazyConv2d(c2[1], kernel_size=3, padding=1)
+        self.b3_1 = nn.LazyConv2d(c3[0], kernel_size=1)
+        self.b3_2 = nn.LazyConv2d(c3[1], kernel_size=5, padding=2)
+        self.b4_1 = nn.MaxPool2d(kernel_size=3, stride=1, padding=1)
+        self.b4_2 = nn.LazyConv2d(c4, kernel_size=1)
+
+    def forward(self, x):
+        return torch.cat([F.relu(self.b1_1(x)), F.relu(self.b2_2(F.relu(self.b2_1(x)))),
+                          F.relu(self.b3_2(F.relu(self.b3_1(x)))), F.relu(self.b4_2(self.b4_1(x)))], dim=1)
+
+
+class BookGoogLeNet(d2l.Classifier):
+    """The book's layer list, as the book's own kind of classifier."""
+
+    def __init__(self, num_classes=10, lr=0.1):
+        super().__init__()
+        self.save_hyperparameters()
+
+        def halve():
+            return nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+
+        self.net = nn.Sequential(
+            nn.Sequential(nn.LazyConv2d(64, kernel_size=7, stride=2, padding=3), nn.ReLU(), halve()),
+            nn.Sequential(nn.LazyConv2d(64, kernel_size=1), nn.ReLU(),
+                          nn.LazyConv2d(192, kernel_size=3, padding=1), nn.ReLU(), halve()),
+            nn.Sequential(BookBlock(64, (96, 128), (16, 32), 32), BookBlock(128, (128, 192), (32, 96), 64), halve()),
+            nn.Sequential(BookBlock(192, (96, 208), (16, 48), 64), BookBlock(160, (112, 224), (24, 64), 64),
+                          BookBlock(128, (128, 256), (24, 64), 64), BookBlock(112, (144, 288), (32, 64), 64),
+                          BookBlock(256, (160, 320), (32, 128), 128), halve()),
+            nn.Sequential(BookBlock(256, (160, 320), (32, 128), 128), BookBlock(384, (192, 384), (48, 128), 128),
+                          nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten()),
+            nn.LazyLinear(num_classes))
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+@pytest.mark.parametrize("side", [224, 96])
+def test_it_is_the_network_of_d2ls_book(side):
+    ours, book = randomise(gu.GoogLeNet(num_classes=10)).eval(), BookGoogLeNet().eval()
+    images = torch.randn(2, 3, side, side)
+    with torch.no_grad():
+        book(images)                                        # now its layers know their inputs
+        weights = dict(zip(book.state_dict(), ours.state_dict().values(), strict=True))
+        book.load_state_dict(weights)                       # strict: every name and every shape
+        expected = book(images)
+        assert (expected[0] - expected[1]).std() > 0.05
+        torch.testing.assert_close(ours(images), expected, rtol=1e-5, atol=1e-5)
+
+
+def torchvisions_with_the_papers_parts():
+    """torchvision's GoogLeNet after the exchange of what differs: the 5x5 kernels, batch norm's epsilon, the poolings
+    (a margin of one on both sides instead of a last window that may stick out), the fourth one's 2x2."""
+    theirs = torchvision.models.googlenet(weights=None, num_classes=10, init_weights=False, aux_logits=True)
+    for name in ("maxpool1", "maxpool2", "maxpool3", "maxpool4"):
+        setattr(theirs, name, nn.MaxPool2d(kernel_size=3, stride=2, padding=1))
+    for layer in theirs.modules():
+        if isinstance(layer, type(theirs.inception3a)):
+            old = layer.branch3[1].conv
+            layer.branch3[1].conv = nn.Conv2d(old.in_channels, old.out_channels, kernel_size=5, padding=2, bias=False)
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eps = 1e-5
+    return theirs
+
+
+@pytest.mark.parametrize("side", [224, 96])
+def test_it_is_torchvisions_network_once_what_differs_there_is_exchanged(side):
+    ours = randomise(gu.GoogLeNet(num_classes=10, batch_norm=True, aux=True, dropout=0.4))
+    theirs = torchvisions_with_the_papers_parts()
+    mine, names = ours.state_dict(), list(theirs.state_dict())
+    names.sort(key=lambda name: (name.startswith("aux"), name.startswith("aux2")))      # ours come last
+    theirs.load_state_dict(dict(zip(names, mine.values(), strict=True)))
+    images = torch.randn(2, 3, side, side)
+    with torch.no_grad():
+        expected = theirs.eval()(images)
+        assert (expected[0] - expected[1]).std() > 0.01     # a thousand tolerances
+        torch.testing.assert_close(ours.eval()(images), expected, rtol=1e-5, atol=1e-5)
+        for head in ("aux1", "aux2"):                       # both average to 4 x 4 windows of an 8 x 8 map
+            inputs = torch.randn(2, 512 if head == "aux1" else 528, 8, 8)
+            torch.testing.assert_close(ours.get_submodule(head)(inputs), theirs.get_submodule(head)(inputs),
+                                       rtol=1e-5, atol=1e-5)
 
 
 # Whether it can learn

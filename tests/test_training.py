@@ -203,6 +203,33 @@ def test_googlenet_itself_trains_as_in_a_plain_loop():
     torch.testing.assert_close(net.fc.weight, plain_net.fc.weight, rtol=0, atol=1e-5)
 
 
+class WithHeads(nn.Module):
+    """A network that gives the scores of three more or less good classifiers in training, and the first's at rest."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.ModuleList(small_net() for _ in range(3))
+
+    def forward(self, x):
+        outputs = tuple(part(x) for part in self.parts)
+        return outputs if self.training else outputs[0]
+
+
+def test_auxiliary_heads_count_three_tenths_in_the_loss_and_nothing_in_the_accuracy():
+    images, labels = coloured_images(12)
+    net = WithHeads()
+    plain, optimizer = copy.deepcopy(net), sgd(net)
+    history = run(net, [(images, labels)], [(images, labels)], 1, optimizer=optimizer)
+    own, first, second = (F.cross_entropy(scores, labels) for scores in plain(images))
+    total = own + 0.3 * (first + second)
+    assert history["loss"][0] == pytest.approx(total.item(), rel=1e-5)
+    total.backward()
+    for ours, expected in zip(net.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, expected.grad, rtol=1e-4, atol=1e-6)
+    hits = (copy.deepcopy(plain.parts[0]).train()(images).argmax(dim=1) == labels).float().mean()
+    assert history["train_acc"][0] == pytest.approx(hits.item())
+
+
 def test_the_fast_loop_and_the_articles_mended_loop_give_the_same_twenty_losses():
     """Same pictures, same seed, float32: 20 steps of GoogLeNet; the article's statements in order, its sum mended."""
     images, labels = gu.make_shapes(160, seed=0)
