@@ -40,6 +40,11 @@ VARIANTS = [
     ("dropout 0.4", {"dropout": 0.4}, {}, {}),
     ("half width", {}, {"width": 0.5}, {}),
     ("one 3x3 convolution for each block", {}, {"plain": 0.465}, {}),        # so narrow that an image costs as much
+    # Ten passes over a tenth of the images: only these runs see an image twice, and only they can overfit.
+    ("few images", {}, {}, {"passes": 10}),
+    ("few images, fully connected head", {}, {"head": "fully connected"}, {"passes": 10}),
+    ("few images, dropout 0.4", {"dropout": 0.4}, {}, {"passes": 10}),
+    ("few images, auxiliary heads", {"aux": True}, {}, {"passes": 10}),
 ]
 
 
@@ -124,23 +129,29 @@ def training_macs(net):
 
 
 def train_run(options, changes, numbers, seed, data, device):
-    """One run that spends the multiply-adds of every run; returns what it reached and what it took."""
+    """One run that spends the multiply-adds of every run; returns what it reached and what it took.
+
+    numbers: other ones than RECIPE's, and "passes", over as many fewer images.
+    """
     spend = IMAGES * training_macs(build({}, {}))
     torch.manual_seed(seed)
     net = build(options, changes)
     macs = training_macs(net)
-    epochs = -(-spend // (macs * TRAIN_IMAGES))                             # one, unless it sees all images
+    numbers = dict(numbers)
+    epochs = max(numbers.pop("passes", 1), -(-spend // (macs * TRAIN_IMAGES)))      # more where the images run out
     count = spend // (macs * epochs)
     train_iter = gu.Batches(data.train_images[:count], data.train_labels[:count], BATCH_SIZE, IMAGE_SIZE, True, device,
                             scale=gu.RECIPE["crop_scale"], seed=seed)
     held_out = slice(TRAIN_IMAGES, TRAIN_IMAGES + HELD_OUT)
     held_out_iter = gu.Batches(data.train_images[held_out], data.train_labels[held_out], 250, IMAGE_SIZE, False, device)
     loss, optimizer, schedule = gu.make_recipe(net, BATCH_SIZE, epochs * len(train_iter), **numbers)
-    start, run = time.process_time(), {"seed": seed, "held_out_accuracy": None, "stopped": None}
+    start, run = time.process_time(), {"seed": seed, "held_out_accuracy": None, "train_accuracy": None, "stopped": None}
     try:
         run["history"] = gu.train(net, train_iter, held_out_iter, loss, optimizer, device, epochs, schedule=schedule,
                                   progress=False)
         run["held_out_accuracy"] = run["history"]["test_acc"][-1]
+        learned = gu.Batches(*(part[:1_000] for part in (data.train_images, data.train_labels)), 250, IMAGE_SIZE, False)
+        run["train_accuracy"] = gu.evaluate_accuracy(learned, net, device)  # whole, and with the weights at rest
     except RuntimeError as error:                                           # a loss that is not finite is a result too
         run["stopped"] = str(error)
     return {**run, "images": count, "epochs": epochs, "macs_per_image": macs, "parameters": gu.count_cost(net, 64)[0],
