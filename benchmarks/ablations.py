@@ -142,16 +142,18 @@ def train_run(options, changes, numbers, seed, data, device):
     count = spend // (macs * epochs)
     train_iter = gu.Batches(data.train_images[:count], data.train_labels[:count], BATCH_SIZE, IMAGE_SIZE, True, device,
                             scale=gu.RECIPE["crop_scale"], seed=seed)
-    held_out = slice(TRAIN_IMAGES, TRAIN_IMAGES + HELD_OUT)
-    held_out_iter = gu.Batches(data.train_images[held_out], data.train_labels[held_out], 250, IMAGE_SIZE, False, device)
+
+    def whole(start, stop):
+        return gu.Batches(data.train_images[start:stop], data.train_labels[start:stop], 250, IMAGE_SIZE, False, device)
+
     loss, optimizer, schedule = gu.make_recipe(net, BATCH_SIZE, epochs * len(train_iter), **numbers)
     start, run = time.process_time(), {"seed": seed, "held_out_accuracy": None, "train_accuracy": None, "stopped": None}
     try:
-        run["history"] = gu.train(net, train_iter, held_out_iter, loss, optimizer, device, epochs, schedule=schedule,
+        watched = whole(TRAIN_IMAGES, TRAIN_IMAGES + 500)                   # after every epoch; all of them at the end
+        run["history"] = gu.train(net, train_iter, watched, loss, optimizer, device, epochs, schedule=schedule,
                                   progress=False)
-        run["held_out_accuracy"] = run["history"]["test_acc"][-1]
-        learned = gu.Batches(*(part[:1_000] for part in (data.train_images, data.train_labels)), 250, IMAGE_SIZE, False)
-        run["train_accuracy"] = gu.evaluate_accuracy(learned, net, device)  # whole, and with the weights at rest
+        run["held_out_accuracy"] = gu.evaluate_accuracy(whole(TRAIN_IMAGES, TRAIN_IMAGES + HELD_OUT), net, device)
+        run["train_accuracy"] = gu.evaluate_accuracy(whole(0, 1_000), net, device)      # with the weights at rest
     except RuntimeError as error:                                           # a loss that is not finite is a result too
         run["stopped"] = str(error)
     return {**run, "images": count, "epochs": epochs, "macs_per_image": macs, "parameters": gu.count_cost(net, 64)[0],
