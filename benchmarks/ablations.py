@@ -1,13 +1,14 @@
-"""GoogLeNet with one part changed, at equal cost: writes results/ablations.json, run by run.
+"""GoogLeNet with one part changed, at equal cost, on the same images: writes results/ablations.json, run by run.
 
-Every run spends the same number of multiply-adds on CIFAR-10 (those of the unchanged network for one pass over 15,000
-images at 40 x 40 pixels: about a minute of one processor core), so a network that costs twice as much sees half as many
-images. At 40 pixels the maps of stages 3, 4 and 5 have 5 x 5, 3 x 3 and 2 x 2 pixels: all 25 taps of a 5x5 kernel can
-learn in stages 3 and 4, and only 9 in stage 5. The same seed draws the same images in the same order where two variants
-see equally many. Every run is judged on the last 10,000 training images, which no variant trains on: with the usual
-2,000, the luck of which images these are would hide a difference of two points. The test images are not read. Runs that
-are in the file already are not made again, so the script can be stopped and started. Seconds are processor seconds,
-summed over the threads.
+Every network passes once over the same 15,000 CIFAR-10 images, at 40 x 40 pixels: about a minute of one processor core.
+Its blocks are made wider or narrower, all by the same factor, until an image costs as many multiply-adds in training as
+it costs the unchanged network; so no variant wins because it is cheap and sees more images. (Two kinds of rows differ
+on purpose: "half width" sees as many more images as it is cheaper, and "few images" passes ten times over a tenth.)
+At 40 pixels the maps of stages 3, 4 and 5 have 5 x 5, 3 x 3 and 2 x 2 pixels: all 25 taps of a 5x5 kernel can learn in
+stages 3 and 4, and only 9 in stage 5. The same seed means the same crops in the same order. Every run is judged on the
+last 10,000 training images, which no variant trains on: with the usual 2,000, the luck of which images these are would
+hide a difference of two points. The test images are not read. Runs that are in the file already are not made again, so
+the script can be stopped and started. Seconds are processor seconds, summed over the threads.
 
 usage: python benchmarks/ablations.py [--seeds 0 1 2] [--only "words of a variant"]
 """
@@ -21,8 +22,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from common import describe_machine, find_device, gu, stored_rows, write_result
 
-TRAIN_IMAGES, HELD_OUT = 40_000, 10_000
+RESULT, TRAIN_IMAGES, HELD_OUT = "equal_ablations", 40_000, 10_000
 IMAGES, IMAGE_SIZE, BATCH_SIZE = 15_000, 40, 64
+LAST_SIDE = 2               # pixels a side of the last map, for images of this size
 # What is changed; the options of GoogLeNet for it; what `rebuild` does beyond them; other numbers of the recipe.
 VARIANTS = [
     ("baseline", {}, {}, {}),
@@ -38,9 +40,9 @@ VARIANTS = [
     ("without batch norm", {"batch_norm": False}, {}, {}),
     ("without batch norm, a tenth of the learning rate", {"batch_norm": False}, {}, {"learning_rate": 0.01}),
     ("dropout 0.4", {"dropout": 0.4}, {}, {}),
-    ("half width", {}, {"width": 0.5}, {}),
-    ("one 3x3 convolution for each block", {}, {"plain": 0.465}, {}),        # so narrow that an image costs as much
-    # Ten passes over a tenth of the images: only these runs see an image twice, and only they can overfit.
+    ("half width", {}, {"width": 0.5, "stem_width": 0.5}, {}),
+    ("one 3x3 convolution for each block", {}, {"plain": True}, {}),
+    # Ten passes over a tenth of the images: only these runs can learn images by heart.
     ("few images", {}, {}, {"passes": 10}),
     ("few images, fully connected head", {}, {"head": "fully connected"}, {"passes": 10}),
     ("few images, dropout 0.4", {"dropout": 0.4}, {}, {"passes": 10}),
@@ -69,14 +71,11 @@ def layers(in_channels, *convolutions, batch_norm):
     return nn.Sequential(*built)
 
 
-def build_block(in_channels, c1, c2, c3, c4, *, without=None, path3="5x5", reductions=True, plain=None,
+def build_block(in_channels, c1, c2, c3, c4, *, without=None, path3="5x5", reductions=True, plain=False,
                 batch_norm=True):
-    """The block with these channels and one part changed, and how many channels leave it.
-
-    plain: one 3x3 convolution instead, with this share of the block's channels.
-    """
+    """The block with these channels and one part changed (plain: one 3x3 convolution), and its number of outputs."""
     if plain:
-        channels = int(plain * (c1 + c2[1] + c3[1] + c4))
+        channels = c1 + c2[1] + c3[1] + c4
         return layers(in_channels, (3, channels), batch_norm=batch_norm), channels
     kernels = {"5x5": [5], "3x3": [3], "3x3 3x3": [3, 3]}[path3]
     convolutions = {1: [(1, c1)], 2: [(1, c2[0]), (3, c2[1])], 3: [(1, c3[0]), *((k, c3[1]) for k in kernels)],
@@ -91,33 +90,48 @@ def build_block(in_channels, c1, c2, c3, c4, *, without=None, path3="5x5", reduc
     return Paths(*paths.values()), sum(path[-1][1] for path in convolutions.values())
 
 
-def rebuild(net, *, width=1, head=None, **changes):
-    """Put other blocks and another head into `net`, whose layers in front and behind are kept where they fit."""
-    def wide(channels):
-        return tuple(wide(c) for c in channels) if isinstance(channels, tuple) else int(width * channels)
+def rebuild(net, *, width=1.0, stem_width=1.0, head=None, **changes):
+    """Put blocks of `width` times the channels, changed as `build_block` says, into `net`; all weights are fresh."""
+    def wide(channels, width=width):
+        return tuple(wide(c) for c in channels) if isinstance(channels, tuple) else max(1, int(width * channels))
 
     batch_norm = any(isinstance(layer, nn.BatchNorm2d) for layer in net.modules())
-    if width != 1:
-        net.stage1[0] = gu.convolution(3, wide(64), kernel_size=7, stride=2, padding=3, batch_norm=batch_norm)
-        net.stage2[0] = gu.convolution(wide(64), wide(64), kernel_size=1, batch_norm=batch_norm)
-        net.stage2[2] = gu.convolution(wide(64), wide(192), kernel_size=3, padding=1, batch_norm=batch_norm)
-    filters, channels = iter([row.filters for row in gu.TABLE_1 if row.filters]), wide(192)
+    first, channels = wide(64, stem_width), wide(192, stem_width)
+    net.stage1[0] = gu.convolution(3, first, kernel_size=7, stride=2, padding=3, batch_norm=batch_norm)
+    net.stage2[0] = gu.convolution(first, first, kernel_size=1, batch_norm=batch_norm)
+    net.stage2[2] = gu.convolution(first, channels, kernel_size=3, padding=1, batch_norm=batch_norm)
+    filters, outputs = iter([row for row in gu.TABLE_1 if row.filters]), {}
     for stage in (net.stage3, net.stage4, net.stage5):
         for index, layer in enumerate(stage):
             if isinstance(layer, gu.Inception):
-                stage[index], channels = build_block(channels, *wide(next(filters)), **changes, batch_norm=batch_norm)
+                row = next(filters)
+                stage[index], channels = build_block(channels, *wide(row.filters), **changes, batch_norm=batch_norm)
+                outputs[row.name] = channels
+    if net.aux:
+        net.aux1 = gu.AuxiliaryHead(outputs["4a"], net.fc.out_features, batch_norm=batch_norm)
+        net.aux2 = gu.AuxiliaryHead(outputs["4d"], net.fc.out_features, batch_norm=batch_norm)
     if head == "fully connected":
-        side = gu.trace_shapes(net, IMAGE_SIZE)[-4].shape[-1]               # of the last block's map
-        net.stage5 = nn.Sequential(*net.stage5[:2], nn.Flatten(), nn.Linear(channels * side**2, 1024), nn.ReLU())
+        net.stage5 = nn.Sequential(*net.stage5[:2], nn.Flatten(), nn.Linear(channels * LAST_SIDE**2, 1024), nn.ReLU())
         channels = 1024
     net.fc = nn.Linear(channels, net.fc.out_features)
     return gu.initialize(net)
 
 
 def build(options, changes, num_classes=10):
-    """A fresh network of a row of VARIANTS."""
-    net = gu.GoogLeNet(num_classes=num_classes, **{"batch_norm": True, **options})
-    return rebuild(net, **changes) if changes else net
+    """A fresh network of a row of VARIANTS, and how wide its blocks are."""
+    def attempt(width):
+        net = gu.GoogLeNet(num_classes=num_classes, **{"batch_norm": True, **options})
+        return rebuild(net, **{"width": width, **changes}) if changes or net.aux else net
+
+    if "width" in changes or not (changes or options.get("aux")):
+        return attempt(1.0), changes.get("width", 1.0)
+    low, high = 0.2, 3.0
+    with torch.device("meta"):                              # shapes only: no data, no random numbers
+        target = training_macs(gu.GoogLeNet(num_classes=num_classes, batch_norm=True))
+        for _ in range(12):
+            middle = (low + high) / 2
+            low, high = (middle, high) if training_macs(attempt(middle)) <= target else (low, middle)
+    return attempt(low), low
 
 
 def training_macs(net):
@@ -129,17 +143,17 @@ def training_macs(net):
 
 
 def train_run(options, changes, numbers, seed, data, device):
-    """One run that spends the multiply-adds of every run; returns what it reached and what it took.
+    """One run of a row of VARIANTS; returns what it reached and what it took.
 
     numbers: other ones than RECIPE's, and "passes", over as many fewer images.
     """
-    spend = IMAGES * training_macs(build({}, {}))
     torch.manual_seed(seed)
-    net = build(options, changes)
-    macs = training_macs(net)
-    numbers = dict(numbers)
-    epochs = max(numbers.pop("passes", 1), -(-spend // (macs * TRAIN_IMAGES)))      # more where the images run out
-    count = spend // (macs * epochs)
+    net, width = build(options, changes)
+    macs, numbers, images = training_macs(net), dict(numbers), IMAGES
+    if "stem_width" in changes:                                             # cheaper, and so it sees more images
+        images = IMAGES * training_macs(build({}, {})[0]) // macs
+    epochs = max(numbers.pop("passes", 1), -(-images // TRAIN_IMAGES))      # more passes where the images run out
+    count = images // epochs
     train_iter = gu.Batches(data.train_images[:count], data.train_labels[:count], BATCH_SIZE, IMAGE_SIZE, True, device,
                             scale=gu.RECIPE["crop_scale"], seed=seed)
 
@@ -156,7 +170,8 @@ def train_run(options, changes, numbers, seed, data, device):
         run["train_accuracy"] = gu.evaluate_accuracy(whole(0, 1_000), net, device)      # with the weights at rest
     except RuntimeError as error:                                           # a loss that is not finite is a result too
         run["stopped"] = str(error)
-    return {**run, "images": count, "epochs": epochs, "macs_per_image": macs, "parameters": gu.count_cost(net, 64)[0],
+    return {**run, "images": count, "epochs": epochs, "macs_per_image": macs, "width": width,
+            "parameters": gu.count_cost(net, IMAGE_SIZE).parameters,
             "processor_seconds": time.process_time() - start, "machine": describe_machine(device)}
 
 
@@ -168,7 +183,7 @@ def settings_by_variant():
 
 def stored_runs(table):
     """The runs that are in the file, by variant; those of other settings are forgotten."""
-    return {row["variant"]: row["runs"] for row in stored_rows("ablations")
+    return {row["variant"]: row["runs"] for row in stored_rows(RESULT)
             if row["settings"] == table.get(row["variant"])}
 
 
@@ -190,7 +205,7 @@ def main():
             runs[text] = sorted([*runs.get(text, []), run], key=lambda run: run["seed"])
             rows = [{"variant": variant, "settings": table[variant], "runs": runs[variant]}
                     for variant in table if variant in runs]
-            write_result("ablations", {"data": data.name, "held_out": HELD_OUT, "rows": rows})
+            write_result(RESULT, {"data": data.name, "held_out": HELD_OUT, "rows": rows})
 
 
 if __name__ == "__main__":
