@@ -29,7 +29,7 @@ NOTEBOOKS = write_address.notebooks()
 ENVIRONMENT = ROOT / ".venv-colab"
 # What Colab has and the notebooks or d2l import; nbclient runs them here. The lock's torch comes on top.
 PACKAGES = ["ipykernel", "jupyter-client", "matplotlib", "nbclient", "numpy", "pandas", "pillow", "pip", "requests",
-            "scipy", "tqdm"]
+            "safetensors", "scipy", "tqdm"]
 BY_ITSELF = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")      # for this Python only
 
 pytestmark = pytest.mark.end_to_end
@@ -122,7 +122,8 @@ def test_runs_to_its_end_in_an_empty_folder(path, tmp_path, colab_python, code_h
 
     assert packages(colab_python, environment) == {**before, "d2l": "1.0.3"}        # nothing else was touched
     files = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
-    files = {file for file in files if "__pycache__" not in file and not file.startswith("benchmarks/results/")}
+    fetched = ("benchmarks/results/", "notebooks/weights/")
+    files = {file for file in files if "__pycache__" not in file and not file.startswith(fetched)}
     assert files == {path.name, "googlenet_utils.py"}
-    for file in (file for file in folder.rglob("*") if file.suffix in (".py", ".json")):
+    for file in (file for file in folder.rglob("*") if file.suffix in (".py", ".json", ".safetensors")):
         assert file.read_bytes() == (ROOT / file.relative_to(folder)).read_bytes()
