@@ -79,10 +79,10 @@ def pytest(*names):
     return [sys.executable, "-m", "pytest", "-q", "-x", *names]
 
 
-MODEL, MEASURING, TRAINING, CHECKPOINTS, BATCHES, DATA, FETCHING, GUARD, PICTURES, README = (
+MODEL, MEASURING, TRAINING, CHECKPOINTS, BATCHES, DATA, FETCHING, GUARD, PICTURES, README, ACTIVATION, WEIGHTS = (
     pytest(f"tests/test_{name}.py")
     for name in ("model", "measuring", "training", "checkpoints", "batches", "data", "fetching", "notebooks",
-                 "pictures", "readme"))
+                 "pictures", "readme", "activation_map", "weights"))
 
 FAULTS = [
     ("structure", "4c: 128 channels become 120", swap(MODULE, "block(512, 128, (128, 256)", "block(512, 120, (128, 256)"), MODEL),
@@ -131,6 +131,9 @@ FAULTS = [
     ("stored outputs", "one digit changes in notebook 4's table", edit(FOURTH, change_a_stored_number), pytest("--nbval", FOURTH)),
     ("stored outputs", "notebook 3 is stripped", edit(THIRD, strip_outputs), GUARD),
     ("stored outputs", "README's accuracy is edited", swap("README.md", "| the article's, as printed | – | CIFAR-10 | 50,000 | 32 px | 10 |", "| the article's, as printed | – | CIFAR-10 | 50,000 | 32 px | 11 |"), README),
+    ("looking inside", "the activation map is another class's", swap(MODULE, "detach()[classes.expand(len(images))]", "detach()[classes.expand(len(images)) - 1]"), ACTIVATION),
+    ("looking inside", "the activation map is cut off at zero", swap(MODULE, 'torch.einsum("nk,nkhw->nhw", weights, maps[0])', 'torch.einsum("nk,nkhw->nhw", weights, maps[0]).relu()'), ACTIVATION),
+    ("looking inside", "weights that are not the card's are used", swap(MODULE, 'if hashlib.sha256(content).hexdigest() != card["sha256"]:', "if False:"), WEIGHTS),
     ("guard", "a figure has no text alternative", edit(FIRST, drop_text_alternatives), GUARD),
     ("guard", "a notebook names another kernel", edit(SECOND, lambda cells, metadata: metadata["kernelspec"].update(name="my-env")), GUARD),
     ("guard", "a set-up cell differs", edit(THIRD, lambda cells, metadata: cells[0]["source"].append("\n# mine")), GUARD),
