@@ -54,6 +54,15 @@ def test_the_network_is_ready_to_look_into(trained):
     assert shape["fc"] == (10,)
 
 
+def test_the_paths_were_switched_off_in_these_weights(trained):
+    _, card = trained
+    result = gu.load_result("path_ablation")
+    assert result["weights_sha256"] == card["sha256"], "run: python benchmarks/path_ablation.py"
+    assert result["image_size"] == card["image_size"]
+    error = (card["test_accuracy"] * (1 - card["test_accuracy"]) / result["images"]) ** 0.5
+    assert abs(result["accuracy"] - card["test_accuracy"]) < 4 * error
+
+
 def test_damaged_or_exchanged_weights_are_refused(copied, refuses):
     content = bytearray(copied.read_bytes())
     content[-100] ^= 1
