@@ -30,6 +30,10 @@ def test_claims_table_has_a_verdict_for_each_of_the_25_claims_and_names_cells_th
     rows = re.findall(r"^\| (\d+) \| (.+) \| (.+) \| (.+) \|$", README, re.M)
     assert [int(row[0]) for row in rows] == list(range(1, 26))
     for number, _, verdict, settled in rows:
+        links = re.findall(r"\[[^\]]+\]\(([^)]+)\)", settled)
+        assert links, f"claim {number} leads nowhere"
+        for link in links:
+            assert link.startswith("https://arxiv.org/abs/") or (ROOT / link).exists(), f"claim {number}: no {link}"
         assert verdict.split(":")[0].strip("* ") in ("holds", "correction", "wrong", "not proved"), f"claim {number}"
         for notebook, cells in re.findall(r"\]\((notebooks/[^)]+\.ipynb)\)((?: ?`[a-z0-9-]+`,?)*)", settled):
             identities = {cell["id"] for cell in json.loads((ROOT / notebook).read_text(encoding="utf-8"))["cells"]}
