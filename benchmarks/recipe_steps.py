@@ -91,8 +91,8 @@ def train_run(settings, seed, data, device):
     history = gu.train(net, train_iter, held_out_iter, loss, optimizer, device, len(sizes), schedule=schedule,
                        progress=False)
     judged = Mirrored(net) if settings.get("mirrored") else averaged or net
-    return {"seed": seed, "held_out_accuracy": gu.evaluate_accuracy(held_out_iter, judged, device), "images": count, "macs": macs * count,
-            "processor_seconds": time.process_time() - start, "history": history, "machine": describe_machine(device)}
+    return {"seed": seed, "held_out_accuracy": gu.evaluate_accuracy(held_out_iter, judged, device),
+            "images": count, "macs": macs * count, "processor_seconds": time.process_time() - start, "history": history, "machine": describe_machine(device)}
 
 
 def stored_runs(table):
