@@ -92,7 +92,8 @@ def train_run(settings, seed, data, device):
                        progress=False)
     judged = Mirrored(net) if settings.get("mirrored") else averaged or net
     return {"seed": seed, "held_out_accuracy": gu.evaluate_accuracy(held_out_iter, judged, device),
-            "images": count, "macs": macs * count, "processor_seconds": time.process_time() - start, "history": history, "machine": describe_machine(device)}
+            "images": count, "macs": macs * count, "processor_seconds": time.process_time() - start,
+            "history": history, "machine": describe_machine(device)}
 
 
 def stored_runs(table):
