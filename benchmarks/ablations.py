@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from common import describe_machine, find_device, gu, stored_rows, write_result
 
-RESULT, TRAIN_IMAGES, HELD_OUT = "equal_ablations", 40_000, 10_000
+RESULT, TRAIN_IMAGES, HELD_OUT = "ablations", 40_000, 10_000
 IMAGES, IMAGE_SIZE, BATCH_SIZE = 15_000, 40, 64
 LAST_SIDE = 2               # pixels a side of the last map, for images of this size
 # What is changed; the options of GoogLeNet for it; what `rebuild` does beyond them; other numbers of the recipe.
@@ -177,8 +177,9 @@ def train_run(options, changes, numbers, seed, data, device):
 
 def settings_by_variant():
     """The full settings of every row."""
-    return {text: {"options": options, "changes": changes, "recipe": numbers, "images": IMAGES,
-                   "image_size": IMAGE_SIZE, "batch_size": BATCH_SIZE} for text, options, changes, numbers in VARIANTS}
+    same = {"images": IMAGES, "image_size": IMAGE_SIZE, "batch_size": BATCH_SIZE, "equal": "multiply-adds an image"}
+    return {text: {"options": options, "changes": changes, "recipe": numbers, **same}
+            for text, options, changes, numbers in VARIANTS}
 
 
 def stored_runs(table):
