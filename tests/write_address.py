@@ -105,7 +105,7 @@ def with_version(text, root):
 
 def notebooks(root=ROOT):
     """The paths of all notebooks, solutions too."""
-    return sorted(path for path in (root / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+    return sorted(path for path in (root / "notebooks").rglob("*.ipynb") if not {".ipynb_checkpoints", "drafts"} & set(path.parts))
 
 
 def wanted(root=ROOT):
