@@ -105,7 +105,8 @@ def with_version(text, root):
 
 def notebooks(root=ROOT):
     """The paths of all notebooks, solutions too."""
-    return sorted(path for path in (root / "notebooks").rglob("*.ipynb") if not {".ipynb_checkpoints", "drafts"} & set(path.parts))
+    left_out = {".ipynb_checkpoints", "drafts"}
+    return sorted(path for path in (root / "notebooks").rglob("*.ipynb") if not left_out & set(path.parts))
 
 
 def wanted(root=ROOT):
