@@ -127,7 +127,6 @@ class GoogLeNet(nn.Module):
         super().__init__()
         self.in_channels, self.aux, self.dropout = in_channels, aux, dropout
         self.smallest_image = 8 if small_images else 32     # below it, the last map would be less than one pixel
-
         conv = functools.partial(convolution, batch_norm=batch_norm)
         block = functools.partial(Inception, batch_norm=batch_norm)
 
@@ -161,8 +160,8 @@ class GoogLeNet(nn.Module):
             nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten())                                # N x 1024
         self.fc = nn.Linear(1024, num_classes)                                         # N x num_classes
         if aux:
-            self.aux1 = AuxiliaryHead(512, num_classes, batch_norm=batch_norm)         # after 4a
-            self.aux2 = AuxiliaryHead(528, num_classes, batch_norm=batch_norm)         # after 4d
+            self.aux1, self.aux2 = (AuxiliaryHead(channels, num_classes, batch_norm=batch_norm)
+                                    for channels in (512, 528))                        # after 4a and 4d
         initialize(self, initialization)
 
     def forward(self, x):
