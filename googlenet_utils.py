@@ -129,9 +129,7 @@ class GoogLeNet(nn.Module):
         self.smallest_image = 8 if small_images else 32     # below it, the last map would be less than one pixel
         conv = functools.partial(convolution, batch_norm=batch_norm)
         block = functools.partial(Inception, batch_norm=batch_norm)
-
-        def halve():
-            return nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        halve = functools.partial(nn.MaxPool2d, kernel_size=3, stride=2, padding=1)
 
         if small_images:
             self.stage1 = nn.Sequential(conv(in_channels, 64, kernel_size=3, padding=1), nn.ReLU())
