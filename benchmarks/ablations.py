@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from common import describe_machine, find_device, gu, stored_rows, write_result
+from common import describe_machine, find_device, gu, stored_runs, write_result
 
 RESULT, TRAIN_IMAGES, HELD_OUT = "ablations", 40_000, 10_000
 IMAGES, IMAGE_SIZE, BATCH_SIZE = 15_000, 40, 64
@@ -182,12 +182,6 @@ def settings_by_variant():
             for text, options, changes, numbers in VARIANTS}
 
 
-def stored_runs(table):
-    """The runs that are in the file, by variant; those of other settings are forgotten."""
-    return {row["variant"]: row["runs"] for row in stored_rows(RESULT)
-            if row["settings"] == table.get(row["variant"])}
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -197,12 +191,13 @@ def main():
     device = find_device()
     for seed in arguments.seeds:
         for text, options, changes, numbers in VARIANTS:
-            done = any(run["seed"] == seed for run in stored_runs(table).get(text, []))
+            done = any(run["seed"] == seed for run in stored_runs(RESULT, "variant", table).get(text, []))
             if done or arguments.only not in text:
                 continue
             print(f"{text}, seed {seed}", flush=True)
             run = train_run(options, changes, numbers, seed, data, device)
-            runs = stored_runs(table)                   # read again: another process may have written meanwhile
+            # Read again: another process may have written meanwhile.
+            runs = stored_runs(RESULT, "variant", table)
             runs[text] = sorted([*runs.get(text, []), run], key=lambda run: run["seed"])
             rows = [{"variant": variant, "settings": table[variant], "runs": runs[variant]}
                     for variant in table if variant in runs]

@@ -46,6 +46,12 @@ def stored_rows(name):
     return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
 
 
+def stored_runs(name, label, table):
+    """The runs in benchmarks/results/NAME.json by their row's `label`; rows whose settings are not `table`'s are
+    forgotten."""
+    return {row[label]: row["runs"] for row in stored_rows(name) if row["settings"] == table.get(row[label])}
+
+
 def write_result(name, result):
     """Write benchmarks/results/NAME.json, which README's and the notebooks' tables are printed from."""
     path = HERE / "results" / f"{name}.json"

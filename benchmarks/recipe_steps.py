@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from common import HELD_OUT, describe_machine, find_device, gu, stored_rows, write_result
+from common import HELD_OUT, describe_machine, find_device, gu, stored_runs, write_result
 
 TRAIN_IMAGES = 48_000
 ARTICLE = {"initialization": "pytorch", "batch_norm": False, "learning_rate": 0.001, "nesterov": False,
@@ -90,16 +90,11 @@ def train_run(settings, seed, data, device):
     loss, start = nn.CrossEntropyLoss(label_smoothing=settings["label_smoothing"]), time.process_time()
     history = gu.train(net, train_iter, held_out_iter, loss, optimizer, device, len(sizes), schedule=schedule,
                        progress=False)
-    judged = Mirrored(net) if settings.get("mirrored") else averaged or net
-    return {"seed": seed, "held_out_accuracy": gu.evaluate_accuracy(held_out_iter, judged, device),
-            "images": count, "macs": macs * count, "processor_seconds": time.process_time() - start,
-            "history": history, "machine": describe_machine(device)}
-
-
-def stored_runs(table):
-    """The runs that are in the file, by change; those of other settings are forgotten."""
-    return {row["change"]: row["runs"] for row in stored_rows("recipe_steps")
-            if row["settings"] == table.get(row["change"])}
+    judged, accuracy = Mirrored(net) if settings.get("mirrored") else averaged, history["test_acc"][-1]
+    if judged is not None:
+        accuracy = gu.evaluate_accuracy(held_out_iter, judged, device)
+    return {"seed": seed, "held_out_accuracy": accuracy, "images": count, "macs": macs * count,
+            "processor_seconds": time.process_time() - start, "history": history, "machine": describe_machine(device)}
 
 
 def main():
@@ -111,12 +106,13 @@ def main():
     device = find_device()
     for seed in options.seeds:
         for text, settings in table.items():
-            done = any(run["seed"] == seed for run in stored_runs(table).get(text, []))
+            done = any(run["seed"] == seed for run in stored_runs("recipe_steps", "change", table).get(text, []))
             if done or options.only not in text:
                 continue
             print(f"{text}, seed {seed}", flush=True)
             run = train_run(settings, seed, data, device)
-            runs = stored_runs(table)                 # read again: another process may have written meanwhile
+            # Read again: another process may have written meanwhile.
+            runs = stored_runs("recipe_steps", "change", table)
             runs[text] = [*runs.get(text, []), run]
             rows = [{"change": change, "kept": stays, "settings": table[change], "runs": runs[change]}
                     for change, _, stays in STEPS if change in runs]
