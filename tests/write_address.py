@@ -105,8 +105,7 @@ def with_version(text, root):
 
 def notebooks(root=ROOT):
     """The paths of all notebooks, solutions too."""
-    left_out = {".ipynb_checkpoints", "drafts"}
-    return sorted(path for path in (root / "notebooks").rglob("*.ipynb") if not left_out & set(path.parts))
+    return sorted(path for path in (root / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
 
 
 def wanted(root=ROOT):
