@@ -130,8 +130,8 @@ class Source:
             handler.send_header(name, value)
         handler.end_headers()
         for piece in self.pieces(body, answer):
+            request.sent += len(piece)                      # before: the test may look as soon as the client has it all
             handler.wfile.write(piece)
-            request.sent += len(piece)
         return None
 
     @staticmethod
