@@ -8,9 +8,11 @@ At 40 pixels the maps of stages 3, 4 and 5 have 5 x 5, 3 x 3 and 2 x 2 pixels: a
 stages 3 and 4, and only 9 in stage 5. The same seed means the same crops in the same order. Every run is judged on the
 last 10,000 training images, which no variant trains on: with the usual 2,000, the luck of which images these are would
 hide a difference of two points. The test images are not read. Runs that are in the file already are not made again, so
-the script can be stopped and started. Seconds are processor seconds, summed over the threads.
+the script can be stopped and started, and two processes can share the work (--seeds, --only). All runs compute in
+float32, whatever the machine could do, so that they can be compared. Seconds are processor seconds, summed over the
+threads.
 
-usage: python benchmarks/ablations.py [--seeds 0 1 2] [--only "words of a variant"]
+usage: python benchmarks/ablations.py [--seeds 0 1 2] [--only "a variant" ...]
 """
 import argparse
 import copy
@@ -165,14 +167,17 @@ def train_run(options, changes, numbers, seed, data, device):
     try:
         watched = whole(TRAIN_IMAGES, TRAIN_IMAGES + 500)                   # after every epoch; all of them at the end
         run["history"] = gu.train(net, train_iter, watched, loss, optimizer, device, epochs, schedule=schedule,
-                                  progress=False)
-        run["held_out_accuracy"] = gu.evaluate_accuracy(whole(TRAIN_IMAGES, TRAIN_IMAGES + HELD_OUT), net, device)
-        run["train_accuracy"] = gu.evaluate_accuracy(whole(0, 1_000), net, device)      # with the weights at rest
+                                  precision="float32", progress=False)
+        run["held_out_accuracy"] = gu.evaluate_accuracy(whole(TRAIN_IMAGES, TRAIN_IMAGES + HELD_OUT), net, device,
+                                                        precision="float32")
+        run["train_accuracy"] = gu.evaluate_accuracy(whole(0, 1_000), net, device,          # with the weights at rest
+                                                     precision="float32")
     except RuntimeError as error:                                           # a loss that is not finite is a result too
         run["stopped"] = str(error)
     return {**run, "images": count, "epochs": epochs, "macs_per_image": macs, "width": width,
             "parameters": gu.count_cost(net, IMAGE_SIZE).parameters,
-            "processor_seconds": time.process_time() - start, "machine": describe_machine(device)}
+            "processor_seconds": time.process_time() - start, "precision": "float32",
+            "machine": describe_machine(device)}
 
 
 def settings_by_variant():
@@ -185,14 +190,15 @@ def settings_by_variant():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--only", default="", help="only the variants with these words")
+    table = settings_by_variant()
+    parser.add_argument("--only", nargs="+", choices=table, default=list(table), help="only these variants")
     arguments = parser.parse_args()
-    data, table = gu.load_images("cifar10"), settings_by_variant()
+    data = gu.load_images("cifar10")
     device = find_device()
     for seed in arguments.seeds:
         for text, options, changes, numbers in VARIANTS:
             done = any(run["seed"] == seed for run in stored_runs(RESULT, "variant", table).get(text, []))
-            if done or arguments.only not in text:
+            if done or text not in arguments.only:
                 continue
             print(f"{text}, seed {seed}", flush=True)
             run = train_run(options, changes, numbers, seed, data, device)

@@ -8,7 +8,8 @@ accuracies that count come from other seeds and from the last 2,000 training ima
 GoogLeNet and VGG-16 are trained with and without batch norm, which shows what it does to the comparison.
 
 Runs that are in the file already are not made again, so the script can be stopped and started, and two processes can
-share the work (--only). Seconds are processor seconds, summed over the threads.
+share the work (--only). All runs compute in float32, whatever the machine could do, so that they can be compared.
+Seconds are processor seconds, summed over the threads.
 
 usage: python benchmarks/neighbours.py [--seeds 0 1 2] [--only "a network" ...]
 """
@@ -80,13 +81,15 @@ def train_run(name, learning_rate, seed, judged, data, device):
     loss, optimizer, schedule = gu.make_recipe(net, BATCH_SIZE, len(train_iter), learning_rate=learning_rate)
     start, accuracy, history = time.process_time(), None, None
     try:
-        history = gu.train(net, train_iter, judged_iter, loss, optimizer, device, 1, schedule=schedule, progress=False)
+        history = gu.train(net, train_iter, judged_iter, loss, optimizer, device, 1, schedule=schedule,
+                           precision="float32", progress=False)
         accuracy = history["test_acc"][-1]
     except RuntimeError as error:
         if "not finite" not in str(error):
             raise
     return {"seed": seed, "learning_rate": learning_rate, "accuracy": accuracy, "images": count, "macs": count * macs,
-            "processor_seconds": time.process_time() - start, "history": history, "machine": describe_machine(device)}
+            "processor_seconds": time.process_time() - start, "history": history, "precision": "float32",
+            "machine": describe_machine(device)}
 
 
 def best_rate(tries):
