@@ -7,6 +7,7 @@ It reads like a chapter:
     Measuring   TABLE_1, trace_shapes, count_cost, load_result, load_trained,
                 class_activation_map
     Pictures    show, show_images, plot_history, draw_network, draw_inception, draw_dog
+    Exercises   check
     ----------  machinery: students may stop here
     Profiles    Profile, PROFILES, choose_profile
     Data        load_images, make_shapes
@@ -749,6 +750,52 @@ def draw_dog(axis):
                   Circle((56, 72), 5, color=dark)):
         shape.set_linewidth(0)                              # an edge would make every part larger
         axis.add_patch(shape)
+
+
+# ======================================================================================================================
+# Exercises
+# ======================================================================================================================
+
+def check(answer, right, hints, why, by=None):
+    """Print one line: not tried yet, or not yet, with a hint, or right, and why. Never raises, whatever `answer` is.
+
+    right: the right answer. hints: pairs of a typical wrong answer and what to say to it. why: what to say when it is
+    right. by: a function of one answer, whose result is compared in the place of the answer itself: it may call a
+    student's function or count a network's weights. `right` and the wrong answers go through it, too.
+    """
+    try:
+        given = answer if by is None or answer is None else by(answer)
+    except (Exception, SystemExit) as error:        # it is a student's code: whatever it does, the lesson goes on
+        print(f"✗ Not yet. Your answer was tried, and it stopped with {type(error).__name__}.")
+        return
+    if given is None:
+        print("○ Not tried yet. Put your answer into the cell above, run it, and then this one.")
+        return
+    replies = [(right, f"✓ Right. {why}"), *((wrong, f"✗ Not yet. {hint}") for wrong, hint in hints)]
+    for value, reply in replies:
+        with contextlib.suppress(Exception):        # of what cannot be compared, no two are the same
+            if _same(given, value if by is None else by(value)):
+                print(reply)
+                return
+    print("✗ Not yet. It is not one of the usual slips either: go back to the cells above, in small steps.")
+
+
+def _same(given, expected):
+    """Whether two answers are the same: texts without case, whole numbers exactly, others to one per cent."""
+    if isinstance(expected, dict):
+        return isinstance(given, dict) and given.keys() == expected.keys() and all(
+            _same(given[key], expected[key]) for key in expected)
+    if isinstance(expected, (tuple, list)):
+        return isinstance(given, (tuple, list)) and len(given) == len(expected) and all(map(_same, given, expected))
+    if isinstance(expected, torch.Tensor) and expected.dim():
+        return isinstance(given, torch.Tensor) and given.shape == expected.shape and torch.allclose(
+            given.double(), expected.double(), rtol=0.01, atol=1e-6)
+    if isinstance(expected, str) or isinstance(given, str):
+        return isinstance(given, str) and isinstance(expected, str) and (
+            given.strip().casefold() == expected.strip().casefold())
+    if isinstance(expected, bool) or isinstance(given, bool):
+        return given is expected
+    return bool(given == expected) if isinstance(expected, int) else math.isclose(given, expected, rel_tol=0.01)
 
 
 # ######################################################################################################################

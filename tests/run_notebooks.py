@@ -1,6 +1,7 @@
 """Run notebooks from top to bottom and store their outputs: what a maintainer does after changing a cell or the module.
 
 usage: GOOGLENET_PROFILE=cpu python tests/run_notebooks.py [notebooks/03_*.ipynb ...]        (none named: all of them)
+       GOOGLENET_PROFILE=ci python tests/run_notebooks.py notebooks/solutions/*.ipynb
        python tests/run_notebooks.py --compared notebooks/04_*.ipynb
 
 Notebooks 1 and 2 print the same in every profile; the others are stored in profile cpu, on the real CIFAR-10 in data/.
@@ -50,8 +51,10 @@ def store(path, compared_only):
     if compared_only:
         notebook = nbformat.read(path, as_version=4)
         for cell, new in zip(notebook.cells, executed.cells, strict=True):
-            if cell.cell_type == "code" and "nbval-ignore-output" not in cell.metadata.get("tags", []):
-                cell.outputs = new.outputs
+            if cell.cell_type == "code":
+                cell.execution_count = new.execution_count              # a new cell moves on those after it
+                if "nbval-ignore-output" not in cell.metadata.get("tags", []):
+                    cell.outputs = new.outputs
     partial = path.with_suffix(".part")
     nbformat.write(notebook, partial)
     partial.replace(path)

@@ -182,7 +182,7 @@ def test_importing_the_module_stays_light():
     assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
 
 
-def test_the_module_has_at_most_1400_lines():
+def test_the_module_has_at_most_1500_lines():
     assert len(MODULE.read_text("utf-8").splitlines()) <= 1_500
 
 
