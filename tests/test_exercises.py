@@ -1,8 +1,8 @@
 """Exercises: `gu.check` and what it says, and that notebooks, solutions, hints and the lists for the teacher agree.
 
-An exercise is three cells in a row: NAME-exercise (text), NAME-answer (the stub, which runs as it stands) and NAME-check
-(folded; calls `gu.check`). A check cell needs nothing but the imports of the set-up cell and the student's answer, so
-that this file can try the right answer and every wrong one.
+An exercise is three cells in a row: NAME-exercise (text), NAME-answer (the stub, which runs as it stands) and
+NAME-check (folded; calls `gu.check`). A check cell needs nothing but the imports of the set-up cell and the student's
+answer, so that this file can try the right answer and every wrong one.
 """
 import re
 from pathlib import Path
@@ -77,7 +77,8 @@ def test_never_raises_and_calls_none_of_these_right(capsys, answer, right):
     (2.41, 2.4076, True), (2.5, 2.4076, False), (0.1, 0.1, True), (" b ", "B", True), ("C", "B", False),
     ([64, 28], (64, 28), True), ((64, 28, 28), (64, 28), False), (torch.Size([1, 2]), (1, 2), True),
     (torch.ones(2, 2), torch.ones(2, 2), True), (torch.ones(2, 1), torch.ones(2, 2), False),
-    (torch.ones(2) * 1.5, torch.ones(2), False), ({"a": 1, "b": 2}, {"b": 2, "a": 1}, True), ({"a": 1}, {"b": 1}, False),
+    (torch.ones(2) * 1.5, torch.ones(2), False),
+    ({"a": 1, "b": 2}, {"b": 2, "a": 1}, True), ({"a": 1}, {"b": 1}, False),
 ])
 def test_what_counts_as_the_same_answer(capsys, answer, right, same):
     assert reply(capsys, answer, right, hints=[]).startswith(RIGHT if same else NOT_YET)
