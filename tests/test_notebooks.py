@@ -18,7 +18,7 @@ import write_address
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb")) + sorted(NOTEBOOKS.glob("solutions/*.ipynb"))
 IGNORED = "nbval-ignore-output"
-KNOWN_TAGS = {IGNORED, "listing", "predict", "set-up"}
+KNOWN_TAGS = {IGNORED, "listing", "predict", "remove-input", "set-up"}
 LONGEST_CELL = 25
 
 pytestmark = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -155,3 +155,20 @@ def test_opens_with_one_question_and_ends_with_what_to_keep(path):
     assert any("You will be able to" in text for text in texts[:3])
     for heading in ("What to keep", "Exercises", "Read on"):
         assert any(re.search(rf"^#+ .*{heading}", text, re.M) for text in texts), f"no section {heading!r}"
+
+
+def test_is_a_deck_of_slides_in_which_answers_start_a_slide_of_their_own(path):
+    cells = nbformat.read(path, as_version=4).cells
+    if not any("slideshow" in cell.metadata for cell in cells):
+        pytest.skip("no slides: a solution, or a notebook whose slides are not set yet")
+    kinds = [cell.metadata.get("slideshow", {}).get("slide_type", "-") for cell in cells]
+    assert set(kinds) <= {"-", "slide", "skip"}
+    assert kinds.count("slide") >= 10
+    for cell, kind in zip(cells, kinds, strict=True):
+        if "predict" in cell.metadata.get("tags", []):
+            assert kind in ("slide", "skip"), f"{cell.id}: an answer would stand under its question"
+        if cell.id.endswith(("-answer", "-check")) and f"{cell.id.rsplit('-', 1)[0]}-exercise" in [c.id for c in cells]:
+            assert kind == "skip", f"{cell.id}: a slide has no keyboard"
+        folded = cell.metadata.get("jupyter", {}).get("source_hidden", False)
+        assert ("remove-input" in cell.metadata.get("tags", [])) == (folded and kind != "skip"), cell.id
+    assert kinds[[cell.id for cell in cells].index("set-up")] == "skip"

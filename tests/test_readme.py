@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import ablations
 import googlenet_utils as gu
 import recipe_steps
 import tables
@@ -81,6 +82,20 @@ def test_the_recipe_is_what_the_steps_kept():
     assert ours["label_smoothing"] == 0
     stored = {row["change"]: (row["settings"], row["kept"]) for row in gu.load_result("recipe_steps")["rows"]}
     assert stored == {text: (table[text], kept) for text, _, kept in recipe_steps.STEPS}
+
+
+def test_ablations_are_compared_at_equal_cost_on_equally_many_images():
+    rows = {row["variant"]: row for row in gu.load_result("ablations")["rows"]}
+    assert all(row["settings"] == ablations.settings_by_variant()[name] for name, row in rows.items())
+    baseline = rows["baseline"]["runs"][0]
+    for name, row in rows.items():
+        assert len({run["seed"] for run in row["runs"]}) == len(row["runs"]) >= 3, f"{name}: three seeds"
+        for run in row["runs"]:
+            assert run["precision"] == "float32"
+            spent = run["macs_per_image"] * run["images"] * run["epochs"]
+            assert spent == pytest.approx(baseline["macs_per_image"] * ablations.IMAGES, rel=0.015), name
+            if name != "half width":
+                assert run["macs_per_image"] == pytest.approx(baseline["macs_per_image"], rel=0.015), name
 
 
 def test_version_stands_in_the_citation_too():
