@@ -231,13 +231,17 @@ def test_auxiliary_heads_count_three_tenths_in_the_loss_and_nothing_in_the_accur
 
 
 def test_the_fast_loop_and_the_articles_mended_loop_give_the_same_twenty_losses():
-    """Same pictures, same seed, float32: 20 steps of GoogLeNet; the article's statements in order, its sum mended."""
+    """Same pictures, same seed, float32: 20 steps of GoogLeNet; the article's statements in order, its sum mended.
+
+    With a learning rate of 0.001 these small batches drive the loss up, and rounding, which differs between memory
+    formats, grows with it: to 0.001 on a processor without AVX-512.
+    """
     images, labels = gu.make_shapes(160, seed=0)
 
     def build():
         torch.manual_seed(0)
         net = gu.GoogLeNet(num_classes=10)
-        return net, gu.Batches(images, labels, 8, 32, True, seed=3), sgd(net, lr=0.001)
+        return net, gu.Batches(images, labels, 8, 32, True, seed=3), sgd(net, lr=0.0003)
 
     loss, fast, plain = nn.CrossEntropyLoss(), [], []
 
@@ -259,6 +263,7 @@ def test_the_fast_loop_and_the_articles_mended_loop_give_the_same_twenty_losses(
         plain.append(l.item())
         loss_sum += l.item()
     assert len(plain) == 20
+    assert max(plain) - min(plain) > 0.1, "the steps change the loss by far more than the tolerance"
     assert fast == pytest.approx(plain, rel=0, abs=1e-4)
     assert history["loss"] == pytest.approx([loss_sum / len(batches)], rel=0, abs=1e-4)
     torch.manual_seed(0)
