@@ -763,8 +763,9 @@ def check(answer, right, hints, why, by=None):
     right. by: a function of one answer, whose result is compared in the place of the answer itself: it may call a
     student's function or count a network's weights. `right` and the wrong answers go through it, too.
     """
+    by = by or (lambda value: value)
     try:
-        given = answer if by is None or answer is None else by(answer)
+        given = None if answer is None else by(answer)
     except (Exception, SystemExit) as error:        # it is a student's code: whatever it does, the lesson goes on
         print(f"✗ Not yet. Your answer was tried, and it stopped with {type(error).__name__}.")
         return
@@ -774,7 +775,7 @@ def check(answer, right, hints, why, by=None):
     replies = [(right, f"✓ Right. {why}"), *((wrong, f"✗ Not yet. {hint}") for wrong, hint in hints)]
     for value, reply in replies:
         with contextlib.suppress(Exception):        # of what cannot be compared, no two are the same
-            if _same(given, value if by is None else by(value)):
+            if _same(given, by(value)):
                 print(reply)
                 return
     print("✗ Not yet. It is not one of the usual slips either: go back to the cells above, in small steps.")

@@ -26,6 +26,7 @@ from common import describe_machine, find_device, gu, stored_runs, write_result
 
 RESULT, TRAIN_IMAGES, HELD_OUT = "ablations", 40_000, 10_000
 IMAGES, IMAGE_SIZE, BATCH_SIZE = 15_000, 40, 64
+PRECISION = "float32"
 LAST_SIDE = 2               # pixels a side of the last map, for images of this size
 # What is changed; the options of GoogLeNet for it; what `rebuild` does beyond them; other numbers of the recipe.
 VARIANTS = [
@@ -167,16 +168,16 @@ def train_run(options, changes, numbers, seed, data, device):
     try:
         watched = whole(TRAIN_IMAGES, TRAIN_IMAGES + 500)                   # after every epoch; all of them at the end
         run["history"] = gu.train(net, train_iter, watched, loss, optimizer, device, epochs, schedule=schedule,
-                                  precision="float32", progress=False)
+                                  precision=PRECISION, progress=False)
         run["held_out_accuracy"] = gu.evaluate_accuracy(whole(TRAIN_IMAGES, TRAIN_IMAGES + HELD_OUT), net, device,
-                                                        precision="float32")
+                                                        precision=PRECISION)
         run["train_accuracy"] = gu.evaluate_accuracy(whole(0, 1_000), net, device,          # with the weights at rest
-                                                     precision="float32")
+                                                     precision=PRECISION)
     except RuntimeError as error:                                           # a loss that is not finite is a result too
         run["stopped"] = str(error)
     return {**run, "images": count, "epochs": epochs, "macs_per_image": macs, "width": width,
             "parameters": gu.count_cost(net, IMAGE_SIZE).parameters,
-            "processor_seconds": time.process_time() - start, "precision": "float32",
+            "processor_seconds": time.process_time() - start, "precision": PRECISION,
             "machine": describe_machine(device)}
 
 

@@ -25,6 +25,7 @@ from common import HELD_OUT, describe_machine, find_device, gu, stored_rows, wri
 SIZE, BATCH_SIZE, GOOGLENET_IMAGES = 96, 32, 6_000
 POOL, CHOOSING = 46_000, 1_000          # images to train on; the next ones to choose a learning rate by
 CHOOSING_SEED = 100
+PRECISION = "float32"
 PLAIN_RATES = (0.03, 0.01)              # learning rates without batch norm, for batches of 128 as in gu.RECIPE
 
 
@@ -82,13 +83,13 @@ def train_run(name, learning_rate, seed, judged, data, device):
     start, accuracy, history = time.process_time(), None, None
     try:
         history = gu.train(net, train_iter, judged_iter, loss, optimizer, device, 1, schedule=schedule,
-                           precision="float32", progress=False)
+                           precision=PRECISION, progress=False)
         accuracy = history["test_acc"][-1]
     except RuntimeError as error:
         if "not finite" not in str(error):
             raise
     return {"seed": seed, "learning_rate": learning_rate, "accuracy": accuracy, "images": count, "macs": count * macs,
-            "processor_seconds": time.process_time() - start, "history": history, "precision": "float32",
+            "processor_seconds": time.process_time() - start, "history": history, "precision": PRECISION,
             "machine": describe_machine(device)}
 
 

@@ -12,6 +12,8 @@ import googlenet_utils as gu
 
 ROOT = Path(__file__).resolve().parent.parent
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
 # The tests' networks are small. On cores that other processes use too, threads that wait for each other made these
 # tests five times slower than one thread that waits for nobody.
 torch.set_num_threads(1)
@@ -54,3 +56,33 @@ def refuses():
         for word in words:
             assert word in message, f"{word!r} is missing in: {message}"
     return expect
+
+
+# For the tests in a real browser (end to end)
+
+def missing(what):
+    """Skip where a tool is missing; fail where continuous integration should have installed it."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is missing")
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.fixture(scope="session")
+def screenshots(tmp_path_factory):
+    folder = Path(os.environ.get("GOOGLENET_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("Playwright (tests/requirements.txt)")
+    program = next(filter(None, map(shutil.which, BROWSERS)), None) or missing("Chromium")
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=quiet)
+        yield browser
+        browser.close()

@@ -29,26 +29,11 @@ import write_address
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = [path.relative_to(ROOT) for path in write_address.notebooks()]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LONGEST_RUN = 300           # seconds for all cells of one notebook in profile ci
 # It asks about news on the first start, in a corner of the window; a reader has answered that once.
 SETTINGS = {"@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}
 
 pytestmark = pytest.mark.end_to_end
-
-
-def missing(what):
-    """Skip where a tool is missing; fail where continuous integration should have installed it."""
-    if os.environ.get("CI"):
-        pytest.fail(f"{what} is missing")
-    pytest.skip(f"{what} is missing")
-
-
-@pytest.fixture(scope="module")
-def screenshots(tmp_path_factory):
-    folder = Path(os.environ.get("GOOGLENET_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -89,20 +74,6 @@ def wait_for_address(server, log):
                 return found[0]
         time.sleep(0.2)
     raise AssertionError(f"JupyterLab did not start:\n{log.read_text(encoding='utf-8')}")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("Playwright (tests/requirements.txt)")
-    program = next(filter(None, map(shutil.which, BROWSERS)), None) or missing("Chromium")
-    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=quiet)
-        yield browser
-        browser.close()
 
 
 class Notebook:

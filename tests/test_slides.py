@@ -1,10 +1,8 @@
 """The decks, in a real browser, without a network: every slide fits into 1280 x 720, and nothing is cut off.
 
 End to end (`pytest -m end_to_end tests/test_slides.py`): needs Chromium, and reveal.js, require.js and jQuery in
-notebooks/slides/ (notebooks/README.md has the command). With GOOGLENET_SCREENSHOTS=FOLDER, a picture of every slide.
+notebooks/slides/ (notebooks/README.md has the command). Pictures of all slides go to GOOGLENET_SCREENSHOTS.
 """
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,23 +30,17 @@ READY = """() => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def page():
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if not chromium or not PROGRAMS.is_dir():
-        missing = "needs Chromium, and the programs for slides in notebooks/slides (notebooks/README.md)"
-        pytest.skip(missing)
-    with playwright.sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1280, "height": 720})
-        page.route("http*://**", lambda route: route.abort())          # no network: the decks must not need one
-        yield page
-        browser.close()
+@pytest.fixture
+def page(browser):
+    if not PROGRAMS.is_dir():
+        pytest.skip("the programs for slides are not in notebooks/slides (notebooks/README.md has the command)")
+    with browser.new_context(viewport={"width": 1280, "height": 720}) as context:
+        context.route("http*://**", lambda route: route.abort())       # no network: the decks must not need one
+        yield context.new_page()
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_every_slide_fits(path, page, tmp_path):
+def test_every_slide_fits(path, page, screenshots, tmp_path):
     (tmp_path / "node_modules").symlink_to(PROGRAMS)
     subprocess.run([sys.executable, "-m", "nbconvert", "--config", NOTEBOOKS / "slides_config.py", "--to", "slides",
                     path, "--output-dir", tmp_path], cwd=NOTEBOOKS, check=True, capture_output=True)
@@ -58,8 +50,7 @@ def test_every_slide_fits(path, page, tmp_path):
     assert slides >= 10
     for number in range(1, slides + 1):
         page.wait_for_timeout(100)
-        if os.environ.get("GOOGLENET_SCREENSHOTS"):
-            page.screenshot(path=Path(os.environ["GOOGLENET_SCREENSHOTS"], f"{path.stem}_{number:02}.png"))
+        page.screenshot(path=screenshots / f"{path.stem}_slide_{number:02}.png")
         text, height, parts = page.evaluate(CUT_OFF)
         if parts:
             cut.append((number, text, height, parts))
