@@ -3,8 +3,37 @@
 A slide is laid out on 1440 x 810 points and shown in any window of 16:9; the programs that turn the pages lie beside
 the decks, so that they run without a network.
 """
+import copy
+from pathlib import Path
+
+from nbconvert.preprocessors import Preprocessor
+
+
+class PictureOnTheNextSlide(Preprocessor):
+    """A cell whose code is shown and that draws becomes two slides: together they are higher than one."""
+
+    def preprocess(self, nb, resources):
+        cells = []
+        for cell in nb.cells:
+            cells.append(cell)
+            draws = any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+            shown = cell.metadata.get("slideshow", {}).get("slide_type") != "skip"
+            if draws and shown and "remove-input" not in cell.metadata.get("tags", []):
+                picture = copy.deepcopy(cell)
+                picture.id += "-output"
+                picture.metadata.update(slideshow={"slide_type": "slide"}, transient={"remove_source": True})
+                cell.outputs = []
+                cells.append(picture)
+        nb.cells = cells
+        return nb, resources
+
+
 c = get_config()  # noqa: F821  (nbconvert defines it)
 
+c.SlidesExporter.template_name = "slides_template"
+c.SlidesExporter.extra_template_basedirs = [str(Path(__file__).parent)]
+c.SlidesExporter.exclude_input_prompt = True
+c.SlidesExporter.exclude_output_prompt = True
 c.SlidesExporter.reveal_width = "1440"
 c.SlidesExporter.reveal_height = "810"
 c.SlidesExporter.reveal_transition = "none"
@@ -15,3 +44,4 @@ c.SlidesExporter.jquery_url = "node_modules/jquery/dist/jquery.js"
 # Code that is folded in the notebook (drawing, mostly) is left out of the slide; what it drew is there.
 c.TagRemovePreprocessor.enabled = True
 c.TagRemovePreprocessor.remove_input_tags = {"remove-input"}
+c.SlidesExporter.preprocessors = [PictureOnTheNextSlide]
