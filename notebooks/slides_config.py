@@ -9,21 +9,19 @@ from pathlib import Path
 from nbconvert.preprocessors import Preprocessor
 
 
-class PictureOnTheNextSlide(Preprocessor):
-    """A cell whose code is shown and that draws becomes two slides: together they are higher than one."""
+class OutputOnTheNextSlide(Preprocessor):
+    """A cell with the tag `output-slide` becomes two slides, its code and its output: together they are too high."""
 
     def preprocess(self, nb, resources):
         cells = []
         for cell in nb.cells:
             cells.append(cell)
-            draws = any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
-            shown = cell.metadata.get("slideshow", {}).get("slide_type") != "skip"
-            if draws and shown and "remove-input" not in cell.metadata.get("tags", []):
-                picture = copy.deepcopy(cell)
-                picture.id += "-output"
-                picture.metadata.update(slideshow={"slide_type": "slide"}, transient={"remove_source": True})
+            if "output-slide" in cell.metadata.get("tags", []):
+                output = copy.deepcopy(cell)
+                output.id += "-output"
+                output.metadata.update(slideshow={"slide_type": "slide"}, transient={"remove_source": True})
                 cell.outputs = []
-                cells.append(picture)
+                cells.append(output)
         nb.cells = cells
         return nb, resources
 
@@ -44,4 +42,4 @@ c.SlidesExporter.jquery_url = "node_modules/jquery/dist/jquery.js"
 # Code that is folded in the notebook (drawing, mostly) is left out of the slide; what it drew is there.
 c.TagRemovePreprocessor.enabled = True
 c.TagRemovePreprocessor.remove_input_tags = {"remove-input"}
-c.SlidesExporter.preprocessors = [PictureOnTheNextSlide]
+c.SlidesExporter.preprocessors = [OutputOnTheNextSlide]

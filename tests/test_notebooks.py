@@ -18,7 +18,7 @@ import write_address
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb")) + sorted(NOTEBOOKS.glob("solutions/*.ipynb"))
 IGNORED = "nbval-ignore-output"
-KNOWN_TAGS = {IGNORED, "listing", "predict", "remove-input", "set-up"}
+KNOWN_TAGS = {IGNORED, "listing", "output-slide", "predict", "remove-input", "set-up"}
 LONGEST_CELL = 25
 
 pytestmark = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
