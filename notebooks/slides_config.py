@@ -10,13 +10,19 @@ from nbconvert.preprocessors import Preprocessor
 
 
 class OutputOnTheNextSlide(Preprocessor):
-    """A cell with the tag `output-slide` becomes two slides, its code and its output: together they are too high."""
+    """A cell with the tag `output-slide` becomes two slides, its code and its output: together they are too high.
+
+    A cell with the tag `remove-input` that has no output (its file is not measured yet) would be an empty slide.
+    """
 
     def preprocess(self, nb, resources):
         cells = []
         for cell in nb.cells:
+            tags = cell.metadata.get("tags", [])
+            if "remove-input" in tags and not cell.outputs:
+                continue
             cells.append(cell)
-            if "output-slide" in cell.metadata.get("tags", []):
+            if "output-slide" in tags:
                 output = copy.deepcopy(cell)
                 output.id += "-output"
                 output.metadata.update(slideshow={"slide_type": "slide"}, transient={"remove_source": True})
@@ -32,6 +38,7 @@ c.SlidesExporter.template_name = "slides_template"
 c.SlidesExporter.extra_template_basedirs = [str(Path(__file__).parent)]
 c.SlidesExporter.exclude_input_prompt = True
 c.SlidesExporter.exclude_output_prompt = True
+c.SlidesExporter.reveal_theme = "white"         # the usual one, "simple", asks Google for its fonts
 c.SlidesExporter.reveal_width = "1440"
 c.SlidesExporter.reveal_height = "810"
 c.SlidesExporter.reveal_transition = "none"

@@ -86,3 +86,10 @@ def browser():
         browser = playwright.chromium.launch(executable_path=program, args=quiet)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def slide_programs():
+    """The folder with reveal.js, require.js and jQuery, which turn the pages of a deck."""
+    folder = ROOT / "notebooks" / "slides" / "node_modules"
+    return folder if folder.is_dir() else missing("reveal.js in notebooks/slides (see notebooks/README.md)")
