@@ -34,6 +34,7 @@ import shutil
 import subprocess
 import sys
 import time
+import traceback
 import urllib.request
 import zlib
 from dataclasses import dataclass
@@ -583,9 +584,8 @@ def class_activation_map(net, images, classes=None):
 # Pictures
 # ======================================================================================================================
 
-# Okabe and Ito's colours, which readers with any colour vision can tell apart; black on each has a contrast over 4.5:1
-# except on blue, which takes white.
-COLORS = {"blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "vermilion": "#D55E00",   # blue: white text
+# Okabe and Ito's colours, which readers with any colour vision can tell apart. Text on them is black; on blue, white.
+COLORS = {"blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "vermilion": "#D55E00",
           "sky": "#56B4E9", "purple": "#CC79A7", "yellow": "#F0E442", "grey": "#767676"}
 
 
@@ -767,7 +767,7 @@ def check(answer, right, hints, why, by=None):
     try:
         given = None if answer is None else by(answer)
     except (Exception, SystemExit) as error:        # it is a student's code: whatever it does, the lesson goes on
-        print(f"✗ Not yet. Your answer was tried, and it stopped with {type(error).__name__}.")
+        print("✗ Not yet. Your answer ran, and stopped:", traceback.format_exception_only(error)[-1].split("\n")[0])
         return
     if given is None:
         print("○ Not tried yet. Put your answer into the cell above, run it, and then this one.")
@@ -778,7 +778,7 @@ def check(answer, right, hints, why, by=None):
             if _same(given, by(value)):
                 print(reply)
                 return
-    print("✗ Not yet. It is not one of the usual slips either: go back to the cells above, in small steps.")
+    print("✗ Not yet. This is no usual slip. Is it what is asked for (a number, a letter)? If so, take smaller steps.")
 
 
 def _same(given, expected):

@@ -91,9 +91,9 @@ def test_functions_are_compared_by_what_they_do(capsys):
     assert ask(lambda side: side * side).startswith(RIGHT)
     assert ask(lambda side: side + side) == f"{NOT_YET} that doubles"
     assert ask(lambda side: side).startswith(NOT_YET)
-    assert ask(raising) == f"{NOT_YET} Your answer was tried, and it stopped with ValueError."
-    assert ask(leaving).endswith("it stopped with SystemExit.")
-    assert ask(3).endswith("it stopped with TypeError.")
+    assert ask(raising) == f"{NOT_YET} Your answer ran, and stopped: ValueError: from the student's code"
+    assert ask(leaving).endswith("and stopped: SystemExit")
+    assert ask(3).endswith("and stopped: TypeError: 'int' object is not callable")
 
 
 def test_a_stub_function_that_returns_nothing_is_not_tried_yet(capsys):
