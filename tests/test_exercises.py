@@ -192,3 +192,34 @@ def test_two_votes_of_four_options_whose_slips_the_teacher_finds_by_name(path):
         slips = re.findall(r"\b([A-D]): ", row[2])
         assert slips == [letter for letter in "ABCD" if letter != row[1]], f"{cell.id}: name what each wrong option is"
         assert 35 <= int(row[3].split()[0]) <= 70, f"{cell.id}: too easy or too hard for a vote"
+
+
+ASKED_OF_US = (                                     # with what each is called in the teacher's table
+    "a 1×1 convolution sees neighbours", "kernel size is receptive field", "the pooling path is free",
+    "concatenation adds", "22 layers are 22 blocks", "fewer parameters is faster",
+    "a falling printed loss is learning", "enlarging a picture from 32 to 224 pixels adds information",
+    "test accuracy above training accuracy is a bug", "softmax before cross-entropy",
+    "without dropout nothing happens when eval mode is forgotten", "switching a path off is training without it",
+    "an activation map explains why", "half a point on one seed is an effect", "auxiliary heads run at inference",
+    "torchvision's googlenet is the paper's")
+
+
+def misconceptions():
+    text = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+    rows = text.split("| misconception | notebook | asked in | settled in |\n|---|---|---|---|\n")[1].split("\n\n")[0]
+    return [[part.strip(" `") for part in row.strip().strip("|").split("|")] for row in rows.splitlines()]
+
+
+def test_every_misconception_is_in_the_table():
+    missing = set(ASKED_OF_US) - {name for name, *_ in misconceptions()}
+    assert not missing
+
+
+@pytest.mark.parametrize(("name", "number", "asked", "settled"), misconceptions())
+def test_each_misconception_is_asked_for_before_a_cell_settles_it(name, number, asked, settled):
+    cells = cells_by_id(NOTEBOOKS[int(number) - 1])
+    order = list(cells)
+    assert "?" in cells[asked].source, f"{asked}: nothing is asked"
+    assert order.index(asked) < order.index(settled)
+    assert cells[settled].cell_type == "code" and "predict" in cells[settled].metadata.get("tags", []), "stored folded"
+    assert cells[settled].outputs, f"{settled} runs nothing that could settle it"
