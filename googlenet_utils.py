@@ -596,7 +596,7 @@ def new_figure(rows=1, columns=1, *, width=9.0, height=4.0, **options):
     plt.rcParams.update({
         "font.size": 13, "axes.titlesize": 14, "axes.labelsize": 13, "legend.fontsize": 12, "lines.linewidth": 2.5,
         "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3,
-        "axes.prop_cycle": plt.cycler(color=[COLORS[c] for c in ("blue", "orange", "green", "vermilion", "purple")])})
+        "axes.prop_cycle": plt.cycler(color=[*(COLORS[c] for c in ("blue", "vermilion", "green", "purple")), "black"])})
     return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
 
 
@@ -655,8 +655,8 @@ def plot_history(history, *, title=""):
 def draw_network(net, size):
     """A figure of `net` for a `size` x `size` image, for `show`: its maps to scale, and what each stage costs.
 
-    Above, a box a layer: as high as its map, as wide as it has channels (pooled: grey), and the shape that leaves the
-    stage. Below, each stage's share of all weights and of all multiply-adds. `trace_shapes` gives all of it.
+    Above, a box a layer: as high as its map, as wide as it has channels (pooled: grey, crossed), and the shape that
+    leaves the stage. Below, each stage's share of all weights and of all multiply-adds, as `trace_shapes` counts them.
     """
     from matplotlib.patches import Rectangle
 
@@ -674,8 +674,8 @@ def draw_network(net, size):
         right += slot
         for row in rows:
             side = row.shape[-1] if len(row.shape) == 3 else 1
-            color = COLORS["grey"] if "Pool" in row.kind else COLORS["sky"]
-            maps.add_patch(Rectangle((left, -side / 2), row.shape[0], side, facecolor=color, edgecolor="black"))
+            look = {"facecolor": COLORS["grey"], "hatch": "xxx"} if "Pool" in row.kind else {"facecolor": COLORS["sky"]}
+            maps.add_patch(Rectangle((left, -side / 2), row.shape[0], side, edgecolor="black", **look))
             left += row.shape[0] + gap
         label = str(row.shape[0]) if side == 1 else f"{row.shape[0]} ×\n{side}×{side}"
         maps.text(middles[-1], 0.54 * size, label, ha="center", va="bottom", fontsize=12)
@@ -741,12 +741,12 @@ def draw_dog(axis):
 
     axis.set(xlim=(0, 224), ylim=(224, 0), aspect="equal")
     axis.axis("off")
-    fur, ear, dark = COLORS["orange"], COLORS["vermilion"], "black"
-    for shape in (Rectangle((0, 0), 224, 224, color="#DDEBF7"), Rectangle((0, 186), 224, 38, color="#B5DEC6"),
+    fur, dark = COLORS["vermilion"], "black"
+    for shape in (Rectangle((0, 0), 224, 224, color="#DDEBF7"), Rectangle((0, 186), 224, 38, color="#D3ECDD"),
                   *(Rectangle((left, 140), 15, 62, color=fur) for left in (74, 95, 150, 171)),
                   Ellipse((187, 102), 15, 58, angle=24, color=fur), Ellipse((128, 134), 122, 62, color=fur),
                   Circle((60, 82), 33, color=fur), Ellipse((40, 92), 46, 26, color=fur),
-                  Ellipse((85, 82), 21, 54, angle=-14, color=ear), Circle((21, 88), 5, color=dark),
+                  Ellipse((85, 82), 21, 54, angle=-14, color=dark), Circle((21, 88), 5, color=dark),
                   Circle((56, 72), 5, color=dark)):
         shape.set_linewidth(0)                              # an edge would make every part larger
         axis.add_patch(shape)

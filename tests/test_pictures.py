@@ -92,7 +92,7 @@ def test_a_new_figure_has_large_letters_and_our_colours():
     axis = axes[0, 0]
     lines = [axis.plot([0, index], label="a line")[0] for index in range(5)]
     assert [line.get_color() for line in lines] \
-        == [gu.COLORS[name] for name in ("blue", "orange", "green", "vermilion", "purple")]
+        == [*(gu.COLORS[name] for name in ("blue", "vermilion", "green", "purple")), "black"]
     axis.set(xlabel="x", ylabel="y", title="title")
     texts = [axis.title, axis.xaxis.label, axis.yaxis.label, *axis.legend().get_texts(), *axis.get_xticklabels()]
     assert min(text.get_fontsize() for text in texts) >= 12
@@ -162,6 +162,40 @@ def test_text_can_be_read_on_every_colour(name):
     assert contrast(gu.COLORS[name], text) > 4.5
 
 
+def test_lines_and_grey_words_stand_out_on_white():
+    gu.new_figure()
+    lines = mpl.rcParams["axes.prop_cycle"].by_key()["color"]
+    assert min(contrast(color, "white") for color in lines) >= 3
+    assert contrast(gu.COLORS["grey"], "white") >= 4.5
+
+
+@pytest.mark.parametrize("draw", [
+    lambda: gu.plot_history(HISTORY), lambda: gu.draw_network(gu.GoogLeNet(num_classes=10), 224),
+    lambda: gu.draw_inception(192, 64, (96, 128), (16, 32), 32, side=28)],
+    ids=["plot_history", "draw_network", "draw_inception"])
+def test_every_word_and_every_shape_stands_out_from_what_is_behind_it(draw):
+    """Words 4.5 to 1, lines and the outlines or fillings of boxes 3 to 1, as WCAG 2 asks."""
+    fig = draw()
+    fig.canvas.draw()
+    for axis in fig.axes:
+        for word in axis.findobj(mpl.text.Text):
+            x, y = word.get_window_extent().get_points().mean(axis=0)
+            behind = [patch.get_facecolor() for patch in axis.patches if patch.get_window_extent().contains(x, y)]
+            assert contrast(word.get_color(), behind[-1] if behind else "white") >= 4.5, word.get_text()
+        for line in axis.lines:
+            assert contrast(line.get_color(), "white") >= 3
+        for patch in axis.patches:
+            drawn = [color for color in (patch.get_facecolor(), patch.get_edgecolor()) if color[3] > 0]
+            assert max(contrast(color, "white") for color in drawn) >= 3
+
+
+def test_the_dog_stands_out_from_sky_and_ground():
+    _, axis = gu.new_figure()
+    gu.draw_dog(axis)
+    sky, ground, *dog = (patch.get_facecolor() for patch in axis.patches)
+    assert min(contrast(part, behind) for part in dog for behind in (sky, ground)) >= 3
+
+
 # Drawings
 
 def texts(axis):
@@ -190,6 +224,8 @@ def test_the_drawing_of_the_network_says_what_trace_shapes_says():
         f"weights: {cost.parameters / 1e6:,.1f} M", f"multiply-adds: {cost.macs / 1e6:,.1f} M"]
     for series in bars.containers:
         assert sum(bar.get_height() for bar in series) == pytest.approx(100)
+    assert {(mpl.colors.to_hex(patch.get_facecolor()).upper(), bool(patch.get_hatch())) for patch in maps.patches} \
+        == {(gu.COLORS["sky"], False), (gu.COLORS["grey"], True)}              # not by colour alone
     heights = sorted({patch.get_height() for patch in maps.patches}, reverse=True)
     assert heights[:3] == [224, 112, 56]
 
