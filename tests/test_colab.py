@@ -25,7 +25,7 @@ import googlenet_utils as gu
 import write_address
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = write_address.notebooks()
+NOTEBOOKS = [path for path in write_address.notebooks() if path.parent.name != "solutions"]
 ENVIRONMENT = ROOT / ".venv-colab"
 # What Colab has and the notebooks or d2l import; nbclient runs them here. The lock's torch comes on top.
 PACKAGES = ["ipykernel", "jupyter-client", "matplotlib", "nbclient", "numpy", "pandas", "pillow", "pip", "requests",

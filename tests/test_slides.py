@@ -21,8 +21,8 @@ pytestmark = pytest.mark.end_to_end
 # What is wrong with the slide that is shown. Its folded answers are opened for it: they have to fit as well.
 # - The slide is as high as its content, so one that is higher than the deck's slides does not fit. The browser rounds
 #   both sizes to whole points.
-# - What sticks out of a part is cut off, or gets a scroll bar, where the part does not show it. (Where it does, it makes
-#   the slide wider or higher, and is found there.) No tolerance is needed: nbconvert's frames of code are 15 points
+# - What sticks out of a part is cut off, or gets a scroll bar, where the part does not show it. (Where it does, the
+#   slide is wider or higher, and is found there.) No tolerance is needed: nbconvert's frames of code are 15 points
 #   wider than the editor around them, which hides their right edge, but our style sheet puts their padding inside.
 FAULTS = """smallest => {
     const slide = Reveal.getCurrentSlide(), size = Reveal.getComputedSlideSize(), faults = [];
