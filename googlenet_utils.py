@@ -13,6 +13,7 @@ It reads like a chapter:
     Data        load_images, make_shapes
     Fetching    how CIFAR-10 comes to the disk
     Batches     Batches
+    Processes   what several of them owe to each other
     Checkpoints what train keeps of an unfinished run
     Elsewhere   get_ready, project_file
 
@@ -246,9 +247,11 @@ def _autocast(device, precision):
 def evaluate_accuracy(data_iter, net, device, *, precision="auto"):
     """The share, 0 to 1, of the images in `data_iter` whose highest score is their label's.
 
-    Every image counts once, whatever the batch sizes. Each layer is left in the mode, train or eval, in which it was.
-    The accuracy is summed on the device and read once. Raises ValueError when there is no image.
+    Every image counts once, whatever the batch sizes; where processes share `data_iter`, all return the accuracy over
+    all images. Each layer is left in the mode, train or eval, in which it was. The accuracy is summed on the device and
+    read once. Raises ValueError when there is no image.
     """
+    net = _bare(net)                # shares may have unlike numbers of batches, for which the wrapper would wait
     modes = [(layer, layer.training) for layer in net.modules()]
     correct, count = torch.zeros((), dtype=torch.int64, device=device), 0
     net.eval()
@@ -261,9 +264,10 @@ def evaluate_accuracy(data_iter, net, device, *, precision="auto"):
     finally:
         for layer, mode in modes:
             layer.training = mode
+    correct, count = _sum_over_processes(data_iter, correct, count)
     if count == 0:
         raise ValueError("there is no image to evaluate on: data_iter gave no batch")
-    return correct.item() / count
+    return correct / count
 
 
 def train(net, train_iter, test_iter, loss, optimizer, device, epochs, *, schedule=None, precision="auto",
@@ -276,29 +280,34 @@ def train(net, train_iter, test_iter, loss, optimizer, device, epochs, *, schedu
     A network with auxiliary heads is trained on its loss plus AUXILIARY_WEIGHT times theirs.
     checkpoint: a file that keeps the run after each epoch; a call with the same file goes on where the last one
     stopped, to the same numbers as without the stop. The stop button ends the run and returns the history so far.
+    With several processes, net is wrapped in DistributedDataParallel and the iterators are `Batches` with rank and
+    world_size: all return the same history; rank 0 prints and stores. A run may go on with another number of them.
 
     The history holds "loss" and "train_acc" (the mean over the images as they passed, while the weights moved),
     "test_acc" and "seconds" (training and evaluation together). Nothing is read from the device while an epoch runs,
     except once a second for the progress bar and, in float16, by the scaler, so a GPU seldom waits for Python.
     Raises ValueError where there is no image or the network has no score for a label; RuntimeError for a loss that is
-    not finite, for too little memory, and for a checkpoint that is damaged or another run's.
+    not finite, for too little memory, for a checkpoint that is damaged or another run's, for a process that is gone.
     """
+    _check_shares(net, train_iter)
     if precision == "auto":
         precision = choose_precision(device)
-    net = net.to(device, memory_format=torch.channels_last)     # the layout in which convolutions are fastest
+    if net is _bare(net):       # a wrapped one keeps its layout: another would put its averages into the wrong places
+        net = net.to(device, memory_format=torch.channels_last)             # in which convolutions are fastest
     # float16 has a small range: the scaler enlarges the loss so that small gradients do not become zero.
     scaler = torch.amp.GradScaler(torch.device(device).type, enabled=precision == "float16")
-    print(f"training on {device}, {precision}")
     history = {"loss": [], "train_acc": [], "test_acc": [], "seconds": []}
     run = _Run(net, train_iter, optimizer, schedule, scaler, precision, history)
+    run.say(f"training on {device}, {precision}")
     if checkpoint is not None and Path(checkpoint).exists():
         _load_checkpoint(checkpoint, run)
-        print(f"resumed from {checkpoint}: {len(history['loss'])} of {epochs} epochs are done")
+        run.say(f"resumed from {checkpoint}: {len(history['loss'])} of {epochs} epochs are done")
+    kept = f"call train again with the checkpoint {checkpoint} to go on" if checkpoint else "nothing was stored"
     try:
-        _run_epochs(run, test_iter, loss, device, epochs, checkpoint, progress)
+        with _name_lost_process(kept):
+            _run_epochs(run, test_iter, loss, device, epochs, checkpoint, progress)
     except KeyboardInterrupt:
-        kept = f"call train again with the checkpoint {checkpoint} to go on" if checkpoint else "nothing was stored"
-        print(f"stopped by hand after {len(history['loss'])} of {epochs} epochs: {kept}")
+        run.say(f"stopped by hand after {len(history['loss'])} of {epochs} epochs: {kept}")
     return history
 
 
@@ -347,18 +356,28 @@ class _Run:
         """What must be the same when the run goes on: made once, since it reads all of the data."""
         return _describe_run(self)
 
+    @property
+    def is_first(self):
+        """Whether this process is the one that prints and stores: the only one, or the one with rank 0."""
+        return getattr(self.train_iter, "rank", 0) == 0
+
+    def say(self, text):
+        if self.is_first:
+            print(text)
+
 
 def _run_epochs(run, test_iter, loss, device, epochs, checkpoint, progress):
     """The epochs that `run` still lacks; its history grows by each."""
     for epoch in range(len(run.history["loss"]), epochs):
         start = time.time()
-        train_loss, train_acc = _train_epoch(run, loss, device, epoch + 1, progress)
+        train_loss, train_acc = _train_epoch(run, loss, device, epoch + 1, progress and run.is_first)
+        _share_statistics(run)
         test_acc = evaluate_accuracy(test_iter, run.net, device, precision=run.precision)
         numbers = (train_loss, train_acc, test_acc, time.time() - start)
         for name, value in zip(run.history, numbers, strict=True):
             run.history[name].append(value)
-        print("epoch %d, loss %.4f, train acc %.3f, test acc %.3f, time %.1f sec" % (epoch + 1, *numbers))
-        if checkpoint is not None:
+        run.say("epoch %d, loss %.4f, train acc %.3f, test acc %.3f, time %.1f sec" % (epoch + 1, *numbers))
+        if checkpoint is not None and run.is_first:
             _save_checkpoint(checkpoint, run)
 
 
@@ -384,11 +403,12 @@ def _train_epoch(run, loss, device, epoch, progress):
                 looked = time.monotonic()
                 _check_finite(first_bad, epoch)
                 bar.set_postfix(loss=f"{loss_sum.item() / count:.3f}", refresh=False)
-                bar.update(count - bar.n)
+                bar.update(count * _world_size(run.train_iter) - bar.n)
     if count == 0:
         raise ValueError("there is no image to train on: train_iter gave no batch")
     _check_finite(first_bad, epoch)
-    return loss_sum.item() / count, correct.item() / count
+    loss_sum, correct, count = _sum_over_processes(run.train_iter, loss_sum, correct, count)
+    return loss_sum / count, correct / count
 
 
 def _train_step(run, loss, X, y, device, first_step):
@@ -407,7 +427,7 @@ def _train_step(run, loss, X, y, device, first_step):
             _check_labels(y, y_hat.shape[1])
             raise
         run.optimizer.zero_grad()
-        run.scaler.scale(l).backward()
+        run.scaler.scale(l * _weight_of_share(run.train_iter, len(y))).backward()
     except torch.OutOfMemoryError:
         raise RuntimeError(f"{device} has too little memory for batches of {' x '.join(map(str, X.shape))}: use a "
                            f"batch_size under {len(X)} or a smaller image_size, and restart the kernel first") from None
@@ -1219,15 +1239,17 @@ class Batches:
     a list with a size for each epoch, of which the last stays: a run that starts small and ends large.
 
     train=True: the article's recipe, for each image on its own: a random crop of `scale` of the area and `ratio` of the
-    sides, resized; a flip with probability 1/2; all images once an epoch in a new order. A last batch of one image
-    would break batch norm, so it joins the batch before. train=False: in order; resized to 256/224 of image_size, and
-    the middle cut out; nothing is resized where image_size is the images' own.
+    sides, resized; a flip with probability 1/2; all images once an epoch in a new order. One image alone would break
+    batch norm, so a last batch of less than two for each process joins the batch before. train=False: in order; resized
+    to 256/224 of image_size, and the middle cut out; nothing is resized where image_size is the images' own.
 
     The same seed gives the same epochs on every device: `state_dict` holds the seed and the number of epochs begun.
+    Of world_size processes, the one with this rank (0, 1, ...) gets every world_size-th image of each batch, so that
+    together they see the batches, in the order and with the crops, of a single one. batch_size counts all of them.
     """
 
     def __init__(self, images, labels, batch_size, image_size, train, device="cpu", *, mean=CIFAR10_MEAN,
-                 std=CIFAR10_STD, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), flip=True, seed=0):
+                 std=CIFAR10_STD, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), flip=True, seed=0, rank=0, world_size=1):
         if images.dtype != torch.uint8 or images.dim() != 4:
             raise ValueError(f"images must be uint8 with the shape N x channels x height x width, not "
                              f"{images.dtype} with the shape {' x '.join(map(str, images.shape))}")
@@ -1242,6 +1264,10 @@ class Batches:
         self.sizes = list(image_size) if isinstance(image_size, (list, tuple)) else [image_size]
         if batch_size < 1 or min(self.sizes, default=0) < 1:
             raise ValueError(f"batch_size and image_size must be 1 or more, not {batch_size} and {image_size}")
+        if not 0 <= rank < world_size <= batch_size:
+            raise ValueError("rank must be 0 to world_size - 1, and batch_size world_size or more: an image for each "
+                             f"process; got rank {rank}, world_size {world_size}, batch_size {batch_size}")
+        self.rank, self.world_size = rank, world_size
         self.images, self.labels = images.to(device), labels.long().to(device)
         self.batch_size, self.train, self.device = batch_size, train, device
         self.scale, self.ratio, self.flip = scale, ratio, flip
@@ -1258,7 +1284,7 @@ class Batches:
 
     def __len__(self):
         count = math.ceil(len(self.images) / self.batch_size)
-        alone = self.train and count > 1 and len(self.images) % self.batch_size == 1
+        alone = self.train and count > 1 and 0 < len(self.images) % self.batch_size < 2 * self.world_size
         return count - alone
 
     def state_dict(self):
@@ -1276,16 +1302,17 @@ class Batches:
     def __iter__(self):
         if not self.train:
             for start in range(0, len(self.images), self.batch_size):
-                chosen = slice(start, start + self.batch_size)
-                yield self.normalise(self.centre(self.images[chosen])), self.labels[chosen]
+                chosen = slice(start + self.rank, start + self.batch_size, self.world_size)
+                if len(self.labels[chosen]):                # a last batch may have no image for this process
+                    yield self.normalise(self.centre(self.images[chosen])), self.labels[chosen]
             return
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         self.epoch += 1
         order = torch.randperm(len(self.images), generator=generator).to(self.device)
         crops = self.random_crops(generator).to(self.device)
         for start, stop in self._bounds():
-            chosen = order[start:stop]
-            yield self.normalise(self.crop(self.images[chosen], crops[start:stop])), self.labels[chosen]
+            share = slice(start + self.rank, stop, self.world_size)
+            yield self.normalise(self.crop(self.images[order[share]], crops[share])), self.labels[order[share]]
 
     def _bounds(self):
         count = len(self)
@@ -1344,6 +1371,68 @@ class Batches:
 
 
 # ======================================================================================================================
+# Processes
+# ======================================================================================================================
+# Accelerate or torchrun starts them (notebook 8), DistributedDataParallel averages their gradients. Each has the whole
+# network and a share of every batch. Here stands what is left to do, which is nothing where there is one process.
+
+def _world_size(data_iter):
+    """How many processes share what `data_iter` gives."""
+    return getattr(data_iter, "world_size", 1)
+
+
+def _bare(net):
+    """The network without DistributedDataParallel's wrapper, which would put its own word before every name."""
+    return net.module if isinstance(net, nn.parallel.DistributedDataParallel) else net
+
+
+def _check_shares(net, train_iter):
+    """Refuse a network and batches that are not shared by the same processes: they would drift apart or repeat work."""
+    processes = net.process_group.size() if net is not _bare(net) else 1
+    if isinstance(train_iter, Batches) and processes != train_iter.world_size:
+        raise ValueError(f"the network is shared by {processes} processes, but the batches by {train_iter.world_size}: "
+                         "wrap the network (accelerator.prepare does it), and give Batches its rank and world_size")
+
+
+def _sum_over_processes(data_iter, *values):
+    """Each value, a number or a tensor with one, summed over the processes that share `data_iter`; read only here."""
+    if _world_size(data_iter) > 1:
+        values = [torch.as_tensor(value, device=data_iter.device) for value in values]
+        for value in values:
+            torch.distributed.all_reduce(value)
+    return [value.item() if torch.is_tensor(value) else value for value in values]
+
+
+def _weight_of_share(data_iter, count):
+    """What to multiply this process's mean loss over `count` images by, so that the processes' average is the mean over
+    the whole batch: not 1 where a last batch does not split evenly."""
+    if _world_size(data_iter) == 1:
+        return 1
+    total = torch.tensor(float(count), device=data_iter.device)
+    torch.distributed.all_reduce(total)
+    return count * data_iter.world_size / total
+
+
+def _share_statistics(run):
+    """Give every process batch norm's running statistics of rank 0, which only saw its share of each batch."""
+    if _world_size(run.train_iter) > 1:
+        for buffer in _bare(run.net).buffers():
+            torch.distributed.broadcast(buffer, src=0)
+
+
+@contextlib.contextmanager
+def _name_lost_process(kept):
+    """Say in a sentence that another process is gone, which the engines report from deep inside."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
+            raise
+        raise RuntimeError("another process of this run stopped, or cannot be reached any more: start all of them "
+                           f"again, as many as you like; {kept}") from None
+
+
+# ======================================================================================================================
 # Checkpoints
 # ======================================================================================================================
 
@@ -1353,7 +1442,7 @@ _STORED_PARTS = ("net", "optimizer", "schedule", "scaler", "train_iter")        
 
 def _describe_run(run):
     """What must be the same when a run goes on: plain numbers and words, by the words that a refusal will use."""
-    described = {"network": {name: list(value.shape) for name, value in run.net.state_dict().items()},
+    described = {"network": {name: list(value.shape) for name, value in _bare(run.net).state_dict().items()},
                  "precision": run.precision, "optimizer": type(run.optimizer).__name__,
                  "parameter groups": [len(group["params"]) for group in run.optimizer.param_groups],
                  "schedule": type(run.schedule).__name__,
@@ -1365,7 +1454,7 @@ def _describe_run(run):
 
 def _save_checkpoint(path, run):
     """Write all of `run`, in one piece or not at all: a process that is killed meanwhile leaves the file before it."""
-    parts = {name: getattr(run, name) for name in _STORED_PARTS}
+    parts = {name: _bare(getattr(run, name)) for name in _STORED_PARTS}
     content = {"described": run.described, "history": run.history, "random": torch.get_rng_state(),
                "device_random": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
                **{name: part.state_dict() for name, part in parts.items() if hasattr(part, "state_dict")}}
@@ -1402,7 +1491,7 @@ def _load_checkpoint(path, run):
             what = "another network" if name == "network" else f"{name} {before}, not {now}"
             raise RuntimeError(f"{path} was trained with {what}: {start_again}")
     for name in _STORED_PARTS:
-        part = getattr(run, name)
+        part = _bare(getattr(run, name))
         if hasattr(part, "load_state_dict"):
             part.load_state_dict(content[name])
     torch.set_rng_state(content["random"])

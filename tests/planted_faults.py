@@ -79,10 +79,10 @@ def pytest(*names):
     return [sys.executable, "-m", "pytest", "-q", "-x", *names]
 
 
-MODEL, MEASURING, TRAINING, CHECKPOINTS, BATCHES, DATA, FETCHING, GUARD, PICTURES, README, ACTIVATION, WEIGHTS = (
+MODEL, MEASURING, TRAINING, CHECKPOINTS, BATCHES, DATA, FETCHING, GUARD, PICTURES, README, ACTIVATION, WEIGHTS, PROCESSES = (
     pytest(f"tests/test_{name}.py")
     for name in ("model", "measuring", "training", "checkpoints", "batches", "data", "fetching", "notebooks",
-                 "pictures", "readme", "activation_map", "weights"))
+                 "pictures", "readme", "activation_map", "weights", "processes"))
 
 FAULTS = [
     ("structure", "4c: 128 channels become 120", swap(MODULE, "block(512, 128, (128, 256)", "block(512, 120, (128, 256)"), MODEL),
@@ -106,6 +106,12 @@ FAULTS = [
     ("training loop", "the loss is a mean over batches, not images", swap(MODULE, "loss_sum += l * len(y)", "loss_sum += l * run.train_iter.batch_size"), TRAINING),
     ("training loop", "training goes on in eval mode", swap(MODULE, "    run.net.train()\n", "    run.net.eval()\n"), TRAINING),
     ("training loop", "a loss that is not a number goes on", swap(MODULE, "first_bad.clamp(max=step)", "first_bad"), CHECKPOINTS),
+    ("processes", "shares of unlike size count alike", swap(MODULE, "return count * data_iter.world_size / total", "return 1"), PROCESSES),
+    ("processes", "each process gets the whole batch", swap(MODULE, "share = slice(start + self.rank, stop, self.world_size)", "share = slice(start, stop)"), PROCESSES),
+    ("processes", "the layout changes after wrapping", swap(MODULE, "    if net is _bare(net):       #", "    if True:       #"), PROCESSES),
+    ("processes", "each keeps its own statistics", swap(MODULE, "            torch.distributed.broadcast(buffer, src=0)", "            pass"), PROCESSES),
+    ("processes", "each reports its own accuracy", swap(MODULE, "    correct, count = _sum_over_processes(data_iter, correct, count)\n", "    correct = correct.item()\n"), PROCESSES),
+    ("processes", "a lost process is reported by the engine", swap(MODULE, ' or "gloo" in str(error)', ""), PROCESSES),
     ("checkpoints", "random numbers are not restored", swap(MODULE, '    torch.set_rng_state(content["random"])\n', ""), CHECKPOINTS),
     ("checkpoints", "momentum is not restored", swap(MODULE, '("net", "optimizer", "schedule", "scaler", "train_iter")', '("net", "schedule", "scaler", "train_iter")'), CHECKPOINTS),
     ("checkpoints", "another data set's is taken", swap(MODULE, "        described |= run.train_iter.describe()", "        pass"), CHECKPOINTS),

@@ -182,8 +182,8 @@ def test_importing_the_module_stays_light():
     assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
 
 
-def test_the_module_has_at_most_1500_lines():
-    assert len(MODULE.read_text("utf-8").splitlines()) <= 1_500
+def test_the_module_has_at_most_1600_lines():
+    assert len(MODULE.read_text("utf-8").splitlines()) <= 1_600
 
 
 def test_no_function_of_the_module_is_over_40_lines():
