@@ -1,9 +1,13 @@
 """Train GoogLeNet on CIFAR-10 by the recipe of notebook 4 and write a row into results/train_cifar10.json.
 
 The last 2,000 training images are held out and watched; the test set is read once, at the end. A row replaces the one
-with the same profile and seed. The run keeps a checkpoint after every epoch: started again, it goes on.
+with the same profile, seed and number of processes. The run keeps a checkpoint after every epoch: started again, it
+goes on.
+
+Started by torchrun, several processes share the work: the same batches, a part of each (notebook 8). Rank 0 writes.
 
 usage: python benchmarks/train_cifar10.py [--profile cpu] [--seed 0]
+       torchrun --nproc-per-node 2 benchmarks/train_cifar10.py --profile cpu
        python benchmarks/train_cifar10.py --profile gpu            (10 epochs at 224 x 224: needs a GPU)
        python benchmarks/train_cifar10.py --profile long           (an hour on one CPU core; writes notebooks/weights/)
 """
@@ -12,6 +16,7 @@ import hashlib
 import json
 
 import torch
+from accelerate import Accelerator
 
 from common import HELD_OUT, HERE, describe_machine, find_device, gu, stored_rows, write_result
 
@@ -23,17 +28,20 @@ PROFILES = {**gu.PROFILES, "long": gu.Profile("long", "cifar10", 48_000, 10_000,
 CLOSING = {"long": {"images": 16_000, "size": 193, "learning_rate": 0.02}}
 
 
-def train_once(profile, seed, device):
+def train_once(profile, seed, accelerator):
     """One run by the numbers of `profile`; returns its row of the results table."""
+    device, shared = accelerator.device, {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
     data = gu.load_images("cifar10" if profile.source == "auto" else profile.source)
     count = profile.train_images
     closing = CLOSING.get(profile.name)
     size = closing["size"] if closing else profile.image_size
     torch.manual_seed(seed)
     net = gu.GoogLeNet(num_classes=10, batch_norm=True, small_images=profile.small_images)
+    net = accelerator.prepare(net.to(memory_format=torch.channels_last))    # the layout has to come before the wrapper
 
     def batches(images, labels, size, train, batch_size=250):
-        return gu.Batches(images, labels, batch_size, size, train, device, scale=gu.RECIPE["crop_scale"], seed=seed)
+        return gu.Batches(images, labels, batch_size, size, train, device, scale=gu.RECIPE["crop_scale"], seed=seed,
+                          **shared)
 
     held_out = slice(count, count + HELD_OUT)
     parts = [(count, profile.image_sizes, gu.RECIPE["learning_rate"])]
@@ -55,14 +63,17 @@ def train_once(profile, seed, device):
     row = {"profile": profile.name, "data": data.name, "train_images": count,
            "image_sizes": [*profile.image_sizes, *([size] if closing else [])], "closing": closing,
            "small_images": profile.small_images, "batch_size": profile.batch_size,
-           "epochs": len(history["loss"]), "seed": seed, "precision": gu.choose_precision(device), "recipe": gu.RECIPE,
+           "epochs": len(history["loss"]), "seed": seed,
+           "processes": accelerator.num_processes, "precision": gu.choose_precision(device), "recipe": gu.RECIPE,
            "seconds": sum(history["seconds"]), "held_out_accuracy": history["test_acc"][-1],
            "test_accuracy": gu.evaluate_accuracy(test_iter, net, device), "history": history,
            "machine": describe_machine(device)}
-    if closing:
-        write_weights(net, row, test_iter)
-    for checkpoint in checkpoints:
-        checkpoint.unlink()
+    if accelerator.is_main_process:
+        if closing:
+            whole = gu.Batches(test_iter.images, test_iter.labels, 250, size, False, device)
+            write_weights(accelerator.unwrap_model(net), row, whole)
+        for checkpoint in checkpoints:
+            checkpoint.unlink()
     return row
 
 
@@ -102,11 +113,16 @@ def main():
     parser.add_argument("--profile", choices=PROFILES, default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    row = train_once(PROFILES[options.profile], options.seed, find_device())
-    rows = [old for old in stored_rows("train_cifar10")
-            if (old["profile"], old["seed"]) != (row["profile"], row["seed"])]
-    write_result("train_cifar10", {"rows": [*rows, row]})
-    print(f"test accuracy {row['test_accuracy']:.4f} after {row['seconds']:.0f} s")
+    accelerator = Accelerator(cpu=find_device().type == "cpu")     # told on a CPU, or each process is alone
+    row = train_once(PROFILES[options.profile], options.seed, accelerator)
+    if accelerator.is_main_process:
+        def key(row):
+            return row["profile"], row["seed"], row.get("processes", 1)
+
+        rows = [old for old in stored_rows("train_cifar10") if key(old) != key(row)]
+        write_result("train_cifar10", {"rows": [*rows, row]})
+        print(f"test accuracy {row['test_accuracy']:.4f} after {row['seconds']:.0f} s")
+    accelerator.end_training()
 
 
 if __name__ == "__main__":
