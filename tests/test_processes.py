@@ -4,9 +4,13 @@ import functools
 import multiprocessing
 import os
 import platform
+import sys
 import time
 from itertools import chain
+from pathlib import Path
+from types import SimpleNamespace
 
+import nbformat
 import pytest
 import torch
 from torch import nn
@@ -212,6 +216,30 @@ def test_when_one_is_killed_the_others_stop_with_a_sentence_and_one_process_goes
     history = go(net, train_iter, done + 3, learning_rate=0.1, checkpoint=folder / "kept")
     undisturbed = go(*parts(48, 12), done + 3, learning_rate=0.1)
     assert history["loss"] == pytest.approx(undisturbed["loss"], rel=1e-3)
+
+
+# Notebook 8
+
+def test_where_notebook_8_cannot_fork_torchrun_starts_its_processes(tmp_path, monkeypatch):
+    path = Path(__file__).parent.parent / "notebooks" / "08_many_gpus.ipynb"
+    cells = {cell.id: cell.source for cell in nbformat.read(path, as_version=4).cells}
+    imports = "from pathlib import Path\n\nimport torch\n\nimport googlenet_utils as gu\n"
+    (tmp_path / "lesson.py").write_text("\n\n".join([imports, cells["each-process"], cells["start"]]), "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    import lesson
+
+    monkeypatch.setattr(lesson, "sys", SimpleNamespace(platform="win32", executable=sys.executable))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    images, labels = gu.make_shapes(8, seed=0)
+    torch.save((images / 255, labels), tmp_path / "batch")
+    lesson.start(lesson.half_a_batch, str(tmp_path))
+    found = torch.load(tmp_path / "found", weights_only=True)
+    torch.manual_seed(0)
+    net = gu.GoogLeNet(num_classes=10)
+    nn.functional.cross_entropy(net(images / 255), labels).backward()
+    whole = torch.cat([weight.grad.flatten() for weight in net.parameters()])
+    assert found["world size"] == 2
+    assert (found["gradient"] - whole).abs().max() < 1e-6 * whole.abs().max()
 
 
 # What cannot be shared
