@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = [path for path in write_address.notebooks() if path.parent.name != "solutions"]
 ENVIRONMENT = ROOT / ".venv-colab"
 # What Colab has and the notebooks or d2l import; nbclient runs them here. The lock's torch comes on top.
-PACKAGES = ["ipykernel", "jupyter-client", "matplotlib", "nbclient", "numpy", "pandas", "pillow", "pip", "requests",
-            "safetensors", "scipy", "tqdm"]
+PACKAGES = ["accelerate", "ipykernel", "jupyter-client", "matplotlib", "nbclient", "numpy", "pandas", "pillow", "pip",
+            "requests", "safetensors", "scipy", "tqdm"]
 BY_ITSELF = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")      # for this Python only
 
 pytestmark = pytest.mark.end_to_end
