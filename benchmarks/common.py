@@ -40,6 +40,13 @@ def find_device():
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
+def join_processes():
+    """The Accelerator of this process: of a single one, or of one among those that torchrun started."""
+    from accelerate import Accelerator  # takes seconds, and few benchmarks need it
+
+    return Accelerator(cpu=find_device().type == "cpu")         # untold, each process on a CPU would be alone
+
+
 def stored_rows(name):
     """The rows that benchmarks/results/NAME.json holds so far: none where nothing was measured yet."""
     path = HERE / "results" / f"{name}.json"

@@ -8,8 +8,6 @@ gets 128. The efficiency is images/s over those of the first row, divided by the
 usage: python benchmarks/scaling.py [--turns 5]
 """
 import argparse
-import contextlib
-import io
 import json
 import os
 import statistics
@@ -17,9 +15,8 @@ import subprocess
 import sys
 
 import torch
-from accelerate import Accelerator
 
-from common import describe_machine, find_device, gu, stored_rows, write_result
+from common import describe_machine, gu, join_processes, stored_rows, write_result
 
 BATCH, SIZE = 128, 32
 STEPS = {"cpu": 4, "cuda": 300}             # batches in an epoch; the second of two epochs is timed
@@ -35,8 +32,8 @@ def configurations():
 
 
 def work(batch_size):
-    """What each process does under torchrun; rank 0 prints the images a second of all of them."""
-    accelerator = Accelerator(cpu=find_device().type == "cpu")     # told on a CPU, or each process is alone
+    """What each process does under torchrun; rank 0's last line has the images a second of all of them."""
+    accelerator = join_processes()
     device, steps = accelerator.device, STEPS[accelerator.device.type]
     torch.manual_seed(0)
     net = accelerator.prepare(gu.GoogLeNet(num_classes=10, batch_norm=True).to(memory_format=torch.channels_last))
@@ -45,8 +42,7 @@ def work(batch_size):
                             rank=accelerator.process_index, world_size=accelerator.num_processes)
     few = gu.Batches(images[:2], labels[:2], 2, SIZE, False, device)
     loss, optimizer, schedule = gu.make_recipe(net, batch_size, 2 * steps)
-    with contextlib.redirect_stdout(io.StringIO()):
-        history = gu.train(net, train_iter, few, loss, optimizer, device, 2, schedule=schedule, progress=False)
+    history = gu.train(net, train_iter, few, loss, optimizer, device, 2, schedule=schedule, progress=False)
     if accelerator.is_main_process:
         print(json.dumps({"images_per_second": len(images) / history["seconds"][-1],
                           "precision": gu.choose_precision(device), "machine": describe_machine(device)}))
@@ -74,8 +70,8 @@ def main():
         return
     measured = {key: [] for key in configurations()}
     for _ in range(options.turns):
-        for device, processes, threads, batch_size in measured:
-            measured[device, processes, threads, batch_size].append(launch(processes, threads, batch_size))
+        for (_device, *numbers), answers in measured.items():
+            answers.append(launch(*numbers))
     rows, alone = [], None
     for (device, processes, threads, batch_size), answers in measured.items():
         speeds = [answer["images_per_second"] for answer in answers]

@@ -16,9 +16,8 @@ import hashlib
 import json
 
 import torch
-from accelerate import Accelerator
 
-from common import HELD_OUT, HERE, describe_machine, find_device, gu, stored_rows, write_result
+from common import HELD_OUT, HERE, describe_machine, gu, join_processes, stored_rows, write_result
 
 # Starts small, since a small picture costs little, and closes with some of the images at 193 pixels, where the last map
 # is 7 x 7, which notebook 5 looks into. The closing part has a schedule of its own, with a lower learning rate: what is
@@ -113,7 +112,7 @@ def main():
     parser.add_argument("--profile", choices=PROFILES, default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    accelerator = Accelerator(cpu=find_device().type == "cpu")     # told on a CPU, or each process is alone
+    accelerator = join_processes()
     row = train_once(PROFILES[options.profile], options.seed, accelerator)
     if accelerator.is_main_process:
         def key(row):

@@ -22,10 +22,9 @@ import pytest
 from test_address import served
 
 import googlenet_utils as gu
-import write_address
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = [path for path in write_address.notebooks() if path.parent.name != "solutions"]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ENVIRONMENT = ROOT / ".venv-colab"
 # What Colab has and the notebooks or d2l import; nbclient runs them here. The lock's torch comes on top.
 PACKAGES = ["accelerate", "ipykernel", "jupyter-client", "matplotlib", "nbclient", "numpy", "pandas", "pillow", "pip",
