@@ -94,7 +94,8 @@ def train_run(settings, seed, data, device):
     if judged is not None:
         accuracy = gu.evaluate_accuracy(held_out_iter, judged, device)
     return {"seed": seed, "held_out_accuracy": accuracy, "images": count, "macs": macs * count,
-            "processor_seconds": time.process_time() - start, "history": history, "machine": describe_machine(device)}
+            "processor_seconds": time.process_time() - start, "history": history,
+            "precision": gu.choose_precision(device), "machine": describe_machine(device)}
 
 
 def main():
