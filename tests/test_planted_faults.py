@@ -2,6 +2,7 @@
 import shutil
 
 import pytest
+
 from planted_faults import FAULTS, ROOT
 
 
