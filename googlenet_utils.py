@@ -790,7 +790,8 @@ def check(answer, right, hints, why, by=None):
         print("✗ Not yet. Your answer ran, and stopped:", traceback.format_exception_only(error)[-1].split("\n")[0])
         return
     if given is None:
-        print("○ Not tried yet. Put your answer into the cell above, run it, and then this one.")
+        print("○ Not tried yet. Put your answer into the cell above, run it, and then this one."
+              + ("" if answer is None else " A function has to return it."))
         return
     replies = [(right, f"✓ Right. {why}"), *((wrong, f"✗ Not yet. {hint}") for wrong, hint in hints)]
     for value, reply in replies:
@@ -798,7 +799,9 @@ def check(answer, right, hints, why, by=None):
             if _same(given, by(value)):
                 print(reply)
                 return
-    print("✗ Not yet. This is no usual slip. Is it what is asked for (a number, a letter)? If so, take smaller steps.")
+    quoted = isinstance(answer, str) and isinstance(right, (int, float))
+    print("✗ Not yet. A text was given, a number is asked for: write it without quotes." if quoted else
+          "✗ Not yet. This is no usual slip. Is it what is asked for (a number, a letter)? If so, take smaller steps.")
 
 
 def _same(given, expected):

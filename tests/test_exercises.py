@@ -56,6 +56,8 @@ def test_says_not_tried_right_with_the_reason_and_the_hint_that_fits(capsys):
     assert reply(capsys, 288) == f"{NOT_YET} a reduction was added"
     assert reply(capsys, 1).startswith(NOT_YET)
     assert "path 4" not in reply(capsys, 1)
+    assert "without quotes" in reply(capsys, "256")
+    assert "without quotes" not in reply(capsys, "b", right="A", hints=())
 
 
 @pytest.mark.parametrize("answer", [
@@ -97,7 +99,9 @@ def test_functions_are_compared_by_what_they_do(capsys):
 
 
 def test_a_stub_function_that_returns_nothing_is_not_tried_yet(capsys):
-    assert reply(capsys, lambda side: None, right=abs, hints=[], by=lambda f: f(3)).startswith(NOT_TRIED)
+    said = reply(capsys, lambda side: None, right=abs, hints=[], by=lambda f: f(3))
+    assert said.startswith(NOT_TRIED) and said.endswith("has to return it.")
+    assert "return" not in reply(capsys, None)
 
 
 # What the notebooks ask
