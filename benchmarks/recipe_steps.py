@@ -25,7 +25,7 @@ STEPS = [
     ("the article's recipe", {}, True),
     ("weights drawn for ReLUs (Kaiming)", {"initialization": "kaiming"}, True),
     ("batch norm", {"batch_norm": True}, True),
-    ("learning rate up to 0.1 and down, batches of 128",
+    ("learning rate up to 0.1 and down, Nesterov, batches of 128",
      {"learning_rate": 0.1, "one_cycle": True, "nesterov": True, "batch_size": 128}, True),
     ("weight decay 0.0005", {"weight_decay": 5e-4}, True),
     ("crops of 80 to 100 % instead of 8 to 100 %", {"crop_scale": [0.8, 1.0]}, True),

@@ -49,10 +49,10 @@ def steps_table():
         runs = row["runs"]
         accuracies = [run["held_out_accuracy"] for run in runs]
         each = f" ({', '.join(f'{a:.3f}' for a in accuracies)})" if len(runs) > 1 else ""
-        minutes = sum(run["processor_seconds"] for run in runs) / len(runs) / 60
+        minutes = ", ".join(f"{run['processor_seconds'] / 60:.1f}" for run in runs)
         rows.append([row["change"], "yes" if row["kept"] else "no", f"{sum(accuracies) / len(runs):.3f}{each}",
                      ", ".join(str(run["seed"]) for run in runs),
-                     f"{runs[0]['images']:,} × {len(row['settings']['sizes'])}", f"{minutes:.1f}"])
+                     f"{runs[0]['images']:,} × {len(row['settings']['sizes'])}", minutes])
     return markdown(header, rows)
 
 
