@@ -1,6 +1,6 @@
 """GoogLeNet with one part changed, at equal cost, on the same images: writes results/ablations.json, run by run.
 
-Every network passes once over the same 15,000 CIFAR-10 images, at 40 x 40 pixels: about a minute of one processor core.
+Every network passes once over the same 15,000 CIFAR-10 images, at 40 x 40 pixels: three minutes of one processor core.
 Its blocks are made wider or narrower, all by the same factor, until an image costs as many multiply-adds in training as
 it costs the unchanged network; so no variant wins because it is cheap and sees more images. (Two kinds of rows differ
 on purpose: "half width" sees as many more images as it is cheaper, and "few images" passes ten times over a tenth.)
