@@ -2,8 +2,8 @@
 
 It reads like a chapter:
 
-    Model       Inception, GoogLeNet
-    Training    evaluate_accuracy, train, make_recipe
+    Model       Inception, AuxiliaryHead, GoogLeNet, initialize
+    Training    choose_precision, evaluate_accuracy, train, RECIPE, make_recipe
     Measuring   TABLE_1, trace_shapes, count_cost, load_result, load_trained,
                 class_activation_map
     Pictures    show, show_images, plot_history, draw_network, draw_inception, draw_dog
@@ -863,7 +863,7 @@ PROFILES = {
 
 
 def choose_profile():
-    """The `Profile` for this machine, and a line that says which and why.
+    """Return the `Profile` for this machine, and print a line that says which and why.
 
     The environment variable GOOGLENET_PROFILE decides where it is set; otherwise the hardware: "gpu" with an NVIDIA GPU
     or Apple's, else "cpu". Raises ValueError for a name that does not exist.
@@ -1538,7 +1538,7 @@ def get_ready(version):
 
 
 def project_file(name, check=None):
-    """The path of a file of this project, such as "benchmarks/results/speed.json"; fetched where it is missing.
+    """The path of a file of this project, such as "benchmarks/results/scaling.json"; fetched where it is missing.
 
     It comes from the server that GOOGLENET_BASE_URL names, or from the project's home, and only of this version.
     `check` gets its bytes before they are stored, and raises ValueError if they are no such file. Raises RuntimeError
