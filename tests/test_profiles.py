@@ -19,7 +19,7 @@ def machine(monkeypatch):
 @pytest.mark.parametrize(("hardware", "name", "reason"), [
     ({}, "cpu", "no GPU was found"),
     ({"cuda": "NVIDIA A100-SXM4-40GB"}, "gpu", "this machine has a GPU, NVIDIA A100-SXM4-40GB"),
-    ({"mps": True}, "gpu", "this machine has Apple's GPU"),
+    ({"mps": True}, "cpu", "not timed on Apple's GPU"),
     ({"cuda": "NVIDIA A100-SXM4-40GB", "mps": True}, "gpu", "NVIDIA A100-SXM4-40GB"),
 ], ids=["nothing", "cuda", "mps", "both"])
 def test_the_hardware_decides_where_nothing_is_said(machine, capsys, hardware, name, reason):

@@ -1,6 +1,8 @@
 """README and the result files say the same; what README points to is there."""
 import json
 import re
+from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -19,17 +21,27 @@ def test_tables_in_readme_are_those_of_the_result_files():
     assert tables.with_tables(README) == README, "run: python benchmarks/tables.py"
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
-def test_links_lead_to_files(document):
-    text = (ROOT / document).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
-        if not target.startswith(("http", "mailto")):
-            assert (ROOT / target).exists(), f"{document} links to {target}, which does not exist"
+@pytest.mark.parametrize("document", sorted(path.relative_to(ROOT).as_posix() for path in chain(
+    ROOT.glob("*.md"), ROOT.glob("notebooks/*.md"), ROOT.glob("notebooks/weights/*.md"))))
+def test_links_lead_to_files_and_headings(document):
+    path = ROOT / document
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", path.read_text(encoding="utf-8")):
+        if target.startswith(("http", "mailto")):
+            continue
+        leads_to = path.parent / target if target else path
+        assert leads_to.exists(), f"{document} links to {target}, which does not exist"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", leads_to.read_text(encoding="utf-8"), re.M)
+            anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+            assert anchor in anchors, f"{document} links to {target}#{anchor}, which is no heading"
 
 
 def test_claims_table_has_a_verdict_for_each_of_the_25_claims_and_names_cells_that_exist():
     rows = re.findall(r"^\| (\d+) \| (.+) \| (.+) \| (.+) \|$", README, re.M)
     assert [int(row[0]) for row in rows] == list(range(1, 26))
+    count = Counter(verdict.split(":")[0].strip("* ") for _, _, verdict, _ in rows)
+    assert ("Of 25, {holds} hold, {correction} need a correction, {wrong} are wrong, and {not proved} are not proved."
+            .format_map(count)) in README
     for number, _, verdict, settled in rows:
         links = re.findall(r"\[[^\]]+\]\(([^)]+)\)", settled)
         assert links, f"claim {number} leads nowhere"
