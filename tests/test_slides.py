@@ -1,4 +1,5 @@
-"""The decks, in a real browser, without a network: every slide fits into 1280 x 720, and nothing is cut off.
+"""The decks, in a real browser, without a network: every slide fits into 1280 x 720, nothing is cut off, and
+pictures have their text alternative.
 
 usage: python -m pytest -m end_to_end tests/test_slides.py
 
@@ -56,8 +57,9 @@ READY = """() => {
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_every_slide_fits(path, browser, slide_programs, screenshots, tmp_path):
     (tmp_path / "node_modules").symlink_to(slide_programs)
-    subprocess.run([sys.executable, "-m", "nbconvert", "--config", NOTEBOOKS / "slides_config.py", "--to", "slides",
-                    path, "--output-dir", tmp_path], cwd=NOTEBOOKS, check=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-m", "nbconvert", "--config", NOTEBOOKS / "slides_config.py", "--to",
+                           "slides", path, "--output-dir", tmp_path], cwd=NOTEBOOKS, check=True, capture_output=True)
+    assert b"Alternative text is missing" not in done.stderr
     faults = {}
     with browser.new_context(viewport={"width": 1280, "height": 720}, offline=True) as context:
         page = context.new_page()
