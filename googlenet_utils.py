@@ -799,13 +799,13 @@ def check(answer, right, hints, why, by=None):
             if _same(given, by(value)):
                 print(reply)
                 return
-    quoted = isinstance(answer, str) and isinstance(right, (int, float))
-    print("✗ Not yet. A text was given, a number is asked for: write it without quotes." if quoted else
+    quoted = isinstance(answer, str) and isinstance(right, (int, float, tuple, list))
+    print("✗ Not yet. A text was given, numbers are asked for: write them without quotes." if quoted else
           "✗ Not yet. This is no usual slip. Is it what is asked for (a number, a letter)? If so, take smaller steps.")
 
 
 def _same(given, expected):
-    """Whether two answers are the same: texts without case, whole numbers exactly, others to one per cent."""
+    """Whether two answers are the same: texts but for case and a full stop, whole numbers exactly, others to 1 %."""
     if isinstance(expected, dict):
         return isinstance(given, dict) and given.keys() == expected.keys() and all(
             _same(given[key], expected[key]) for key in expected)
@@ -816,7 +816,7 @@ def _same(given, expected):
             given.double(), expected.double(), rtol=0.01, atol=1e-6)
     if isinstance(expected, str) or isinstance(given, str):
         return isinstance(given, str) and isinstance(expected, str) and (
-            given.strip().casefold() == expected.strip().casefold())
+            given.strip(" .)").casefold() == expected.strip(" .)").casefold())
     if isinstance(expected, bool) or isinstance(given, bool):
         return given is expected
     return bool(given == expected) if isinstance(expected, int) else math.isclose(given, expected, rel_tol=0.01)
@@ -1376,7 +1376,7 @@ class Batches:
 # ======================================================================================================================
 # Processes
 # ======================================================================================================================
-# Accelerate or torchrun starts them (notebook 8), DistributedDataParallel averages their gradients. Each has the whole
+# Accelerate, torchrun or notebook 8 starts them, DistributedDataParallel averages their gradients. Each has the whole
 # network and a share of every batch. Here stands what is left to do, which is nothing where there is one process.
 
 def _world_size(data_iter):

@@ -57,6 +57,8 @@ def test_says_not_tried_right_with_the_reason_and_the_hint_that_fits(capsys):
     assert reply(capsys, 1).startswith(NOT_YET)
     assert "path 4" not in reply(capsys, 1)
     assert "without quotes" in reply(capsys, "256")
+    assert "without quotes" in reply(capsys, "480, 8, 8", right=(480, 8, 8), hints=())
+    assert reply(capsys, " c). ", right="C", hints=()).startswith(RIGHT)
     assert "without quotes" not in reply(capsys, "b", right="A", hints=())
 
 
