@@ -105,6 +105,8 @@ FAULTS = [
     ("training loop", "the article's slip: the loss shrinks with the epoch", swap(MODULE, "run.history[name].append(value)", "run.history[name].append(value / (epoch + 1) if name == 'loss' else value)"), TRAINING),
     ("training loop", "the loss is a mean over batches, not images", swap(MODULE, "loss_sum += l * len(y)", "loss_sum += l * run.train_iter.batch_size"), TRAINING),
     ("training loop", "training goes on in eval mode", swap(MODULE, "    run.net.train()\n", "    run.net.eval()\n"), TRAINING),
+    ("training loop", "each step asks the system for its memory again", swap(MODULE, ", _freed_memory_kept(device):", ":"), TRAINING),
+    ("training loop", "memory does not go back after a training", swap(MODULE, "        libc.malloc_trim(0) ", "        pass #"), TRAINING),
     ("training loop", "a loss that is not a number goes on", swap(MODULE, "first_bad.clamp(max=step)", "first_bad"), CHECKPOINTS),
     ("processes", "shares of unlike size count alike", swap(MODULE, "return count * data_iter.world_size / total", "return 1"), PROCESSES),
     ("processes", "each process gets the whole batch", swap(MODULE, "share = slice(start + self.rank, stop, self.world_size)", "share = slice(start, stop)"), PROCESSES),

@@ -1,7 +1,11 @@
 """`train` and `evaluate_accuracy`, step by step against a loop that is written out here; precision; the recipe."""
 import copy
 import inspect
+import platform
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +14,7 @@ from torch.nn import functional as F
 
 import googlenet_utils as gu
 
+ROOT = Path(__file__).resolve().parent.parent
 LOG_LINE = re.compile(r"epoch (\d+), loss (\d+\.\d{4}), train acc ([01]\.\d{3}), test acc ([01]\.\d{3}), "
                       r"time (\d+\.\d) sec")
 
@@ -311,6 +316,85 @@ def test_nothing_is_read_from_the_device_batch_by_batch(monkeypatch):
         run(small_net(), batches, batches, 1)
         counts.append(len(reads))
     assert counts[0] == counts[1] > 0
+
+
+# Counts the pages that the system has to find for each training step: first by a loop that leaves the C library as it
+# is, then by `train`.
+COUNT_PAGES = """
+import contextlib, resource, statistics
+import torch
+import googlenet_utils as gu
+
+torch.set_num_threads(1)
+images, labels = gu.make_shapes(6 * 10, seed=0)
+test_iter = gu.Batches(images[:10], labels[:10], 10, 32, False)
+
+class Counted(gu.Batches):
+    def __iter__(self):
+        for batch in super().__iter__():
+            pages.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+            yield batch
+
+def pages_a_step():
+    pages.clear()
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 64, 3, padding=1), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1),
+                              torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.001)
+    # The maps take 42 MB. Up to 32 MiB, glibc itself learns to keep a block.
+    gu.train(net, Counted(images, labels, 10, 128, True), test_iter, torch.nn.CrossEntropyLoss(), optimizer, "cpu", 2,
+             precision="float32", progress=False)
+    return statistics.median(after - before for before, after in zip(pages[7:], pages[8:]))
+
+pages, kept = [], gu._freed_memory_kept
+gu._freed_memory_kept = lambda device: contextlib.nullcontext()
+plain = pages_a_step()
+gu._freed_memory_kept = kept
+print("pages", plain, pages_a_step())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc is what gives memory back too eagerly")
+def test_a_step_on_a_cpu_has_the_memory_of_the_step_before():
+    done = subprocess.run([sys.executable, "-c", COUNT_PAGES], cwd=ROOT, capture_output=True, text=True, check=True)
+    plain, kept = map(float, done.stdout.split("pages ")[1].split())
+    assert plain > 10_000, "this C library keeps what is freed by itself: nothing is left to do"
+    assert kept < plain / 100
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc is what gives memory back too eagerly")
+def test_memory_goes_back_after_the_training_and_after_an_error(monkeypatch):
+    calls = []
+
+    class Library:
+        def mallopt(self, name, value):
+            calls.append((name, value))
+
+        def malloc_trim(self, pad):
+            calls.append("trim")
+
+    monkeypatch.setattr(gu.ctypes, "CDLL", lambda name: Library())
+
+    def fail():
+        with gu._freed_memory_kept("cpu"):
+            calls.append("training")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert calls == [(-4, 0), (-1, -1), "training", (-4, 65_536), (-1, 131_072), "trim"]
+
+
+@pytest.mark.parametrize(("device", "system", "library"), [
+    ("cuda", "linux", "glibc"), ("cpu", "darwin", "glibc"), ("cpu", "win32", "glibc"), ("cpu", "linux", "musl")])
+def test_other_devices_and_systems_keep_their_memory_as_they_do(monkeypatch, device, system, library):
+    def open_library(name):
+        assert system == "linux"
+        return object()                                     # musl: without mallopt
+
+    monkeypatch.setattr(gu.sys, "platform", system)
+    monkeypatch.setattr(gu.ctypes, "CDLL", open_library)
+    with gu._freed_memory_kept(device):
+        pass
 
 
 def test_the_same_seed_gives_the_same_history():
