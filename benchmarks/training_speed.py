@@ -168,6 +168,7 @@ def main():
             return row["size"], row["precision"], row["machine"]["hardware"]
 
         rows = [old for old in rows if key(old) != key(row)] + [row]
+        rows.sort(key=lambda row: (row["machine"]["hardware"], row["precision"], -row["size"]))
         write_result("training_speed", {"rows": rows})
 
 
