@@ -5,7 +5,7 @@ article's first stage: about three minutes on two cores) and is compared on 2,00
 images are not read. Runs that are in the file already are not made again, so the script can be stopped and started.
 Seconds are processor seconds, summed over the threads: what else the machine does changes them little.
 
-usage: python benchmarks/recipe_steps.py [--seeds 0 1] [--only "words of a change"]
+usage: python benchmarks/recipe_steps.py [--seeds 0 1] [--only "words of a change"] [--precision float32]
 """
 import argparse
 import time
@@ -65,7 +65,7 @@ def settings_by_change():
     return rows
 
 
-def train_run(settings, seed, data, device):
+def train_run(settings, seed, data, device, precision):
     """One run that spends the row's multiply-adds; returns what it reached and what it took."""
     sizes = settings["sizes"]
     spend = 3 * TRAIN_IMAGES * gu.count_cost(gu.GoogLeNet(num_classes=10), 32).macs
@@ -89,32 +89,35 @@ def train_run(settings, seed, data, device):
     averaged = keep_running_mean(net, optimizer) if settings.get("averaged") else None
     loss, start = nn.CrossEntropyLoss(label_smoothing=settings["label_smoothing"]), time.process_time()
     history = gu.train(net, train_iter, held_out_iter, loss, optimizer, device, len(sizes), schedule=schedule,
-                       progress=False)
+                       precision=precision, progress=False)
     judged, accuracy = Mirrored(net) if settings.get("mirrored") else averaged, history["test_acc"][-1]
     if judged is not None:
-        accuracy = gu.evaluate_accuracy(held_out_iter, judged, device)
+        accuracy = gu.evaluate_accuracy(held_out_iter, judged, device, precision=precision)
     return {"seed": seed, "held_out_accuracy": accuracy, "images": count, "macs": macs * count,
             "processor_seconds": time.process_time() - start, "history": history,
-            "precision": gu.choose_precision(device), "machine": describe_machine(device)}
+            "precision": precision, "machine": describe_machine(device)}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", default="", help="only the changes with these words")
+    parser.add_argument("--precision", choices=("float32", "bfloat16", "float16"), help="the machine's, by default")
     options = parser.parse_args()
     data, table = gu.load_images("cifar10"), settings_by_change()
     device = find_device()
+    precision = options.precision or gu.choose_precision(device)
     for seed in options.seeds:
         for text, settings in table.items():
-            done = any(run["seed"] == seed for run in stored_runs("recipe_steps", "change", table).get(text, []))
+            runs = stored_runs("recipe_steps", "change", table).get(text, [])
+            done = any((run["precision"], run["seed"]) == (precision, seed) for run in runs)
             if done or options.only not in text:
                 continue
-            print(f"{text}, seed {seed}", flush=True)
-            run = train_run(settings, seed, data, device)
+            print(f"{text}, seed {seed}, {precision}", flush=True)
+            run = train_run(settings, seed, data, device, precision)
             # Read again: another process may have written meanwhile.
             runs = stored_runs("recipe_steps", "change", table)
-            runs[text] = [*runs.get(text, []), run]
+            runs[text] = sorted([*runs.get(text, []), run], key=lambda run: (run["precision"], run["seed"]))
             rows = [{"change": change, "kept": stays, "settings": table[change], "runs": runs[change]}
                     for change, _, stays in STEPS if change in runs]
             write_result("recipe_steps", {"data": data.name, "held_out": HELD_OUT, "rows": rows})

@@ -43,17 +43,26 @@ def accuracy_table():
 
 def steps_table():
     """From the article's recipe to ours, a change a row, on held-out training images."""
-    header = ["change", "kept", "held-out accuracy", "seeds", "images × epochs", "processor minutes"]
+    header = ["change", "kept", "held out, in bfloat16", "held out, in float32", "images × epochs", "processor minutes"]
     rows = []
     for row in gu.load_result("recipe_steps")["rows"]:
         runs = row["runs"]
-        accuracies = [run["held_out_accuracy"] for run in runs]
-        each = f" ({', '.join(f'{a:.3f}' for a in accuracies)})" if len(runs) > 1 else ""
         minutes = ", ".join(f"{run['processor_seconds'] / 60:.1f}" for run in runs)
-        rows.append([row["change"], "yes" if row["kept"] else "no", f"{sum(accuracies) / len(runs):.3f}{each}",
-                     ", ".join(str(run["seed"]) for run in runs),
+        rows.append([row["change"], "yes" if row["kept"] else "no",
+                     *(mean_and_seeds(runs, precision) for precision in ("bfloat16", "float32")),
                      f"{runs[0]['images']:,} × {len(row['settings']['sizes'])}", minutes])
     return markdown(header, rows)
+
+
+def mean_and_seeds(runs, precision):
+    """The accuracy of the run in `precision`, or the mean and each of several, with their seeds."""
+    runs = {run["seed"]: run["held_out_accuracy"] for run in runs if run["precision"] == precision}
+    if not runs:
+        return "not measured"
+    seeds = ", ".join(map(str, runs))
+    if len(runs) == 1:
+        return f"{runs.popitem()[1]:.3f} (seed {seeds})"
+    return f"{sum(runs.values()) / len(runs):.3f} (seeds {seeds}: {', '.join(f'{a:.3f}' for a in runs.values())})"
 
 
 def speed_table():
