@@ -272,14 +272,15 @@ def evaluate_accuracy(data_iter, net, device, *, precision="auto"):
     return correct / count
 
 
-def train(net, train_iter, test_iter, loss, optimizer, device, epochs, *, schedule=None, precision="auto",
-          checkpoint=None, progress=True):
+def train(net, train_iter, test_iter, loss, optimizer, device, epochs, *, schedule=None, max_norm=None,
+          precision="auto", checkpoint=None, progress=True):
     """Train `net`, print a line an epoch, and return the history: a dict of lists, one entry an epoch.
 
     train_iter, test_iter: what gives (images, labels) batches, such as `Batches`. loss: a function of scores and labels
     that averages over the batch. schedule: a learning-rate scheduler, stepped after every batch (in float16 not after
-    one that overflowed and was skipped). precision: "auto" (see `choose_precision`); "float32" is the exact loop.
-    A network with auxiliary heads is trained on its loss plus AUXILIARY_WEIGHT times theirs.
+    one that overflowed and was skipped). max_norm: a longer gradient, of all weights together, is shortened to this
+    before its step (Pascanu et al., arXiv 1211.5063). precision: "auto" (see `choose_precision`); "float32" is the
+    exact loop. A network with auxiliary heads is trained on its loss plus AUXILIARY_WEIGHT times theirs.
     checkpoint: a file that keeps the run after each epoch; a call with the same file goes on where the last one
     stopped, to the same numbers as without the stop. The stop button ends the run and returns the history so far.
     With several processes, net is wrapped in DistributedDataParallel and the iterators are `Batches` with rank and
@@ -299,7 +300,7 @@ def train(net, train_iter, test_iter, loss, optimizer, device, epochs, *, schedu
     # float16 has a small range: the scaler enlarges the loss so that small gradients do not become zero.
     scaler = torch.amp.GradScaler(torch.device(device).type, enabled=precision == "float16")
     history = {"loss": [], "train_acc": [], "test_acc": [], "seconds": []}
-    run = _Run(net, train_iter, optimizer, schedule, scaler, precision, history)
+    run = _Run(net, train_iter, optimizer, schedule, scaler, precision, max_norm, history)
     run.say(f"training on {device}, {precision}")
     if checkpoint is not None and Path(checkpoint).exists():
         _load_checkpoint(checkpoint, run)
@@ -319,6 +320,7 @@ RECIPE = {
     "momentum": 0.9,            # Nesterov's
     "weight_decay": 5e-4,       # on the weights of convolutions and linear layers only
     "crop_scale": (0.8, 1.0),   # for Batches: the share of the picture that a random crop keeps
+    "max_norm": 5.0,            # for train: gradients are 30 long at first, then 1 to 2; now and then comes one of 30
 }
 
 AUXILIARY_WEIGHT = 0.3          # of the loss of each auxiliary head, beside the network's own (paper, section 5)
@@ -328,7 +330,7 @@ def make_recipe(net, batch_size, total_steps, **changes):
     """Loss, optimizer and schedule for `train`, by the numbers of RECIPE, for a run of `total_steps` batches.
 
     The learning rate rises for 30 % of the steps and then falls to nothing (Smith and Topin, arXiv 1708.07120).
-    changes: other numbers than RECIPE's, by their names there.
+    changes: other numbers than RECIPE's, by their names there. Its last two are for `Batches` and for `train`.
     """
     numbers = {**RECIPE, **changes}
     learning_rate = numbers["learning_rate"] * batch_size / 128
@@ -351,6 +353,7 @@ class _Run:
     schedule: object
     scaler: torch.amp.GradScaler
     precision: str
+    max_norm: float | None
     history: dict
 
     @functools.cached_property
@@ -433,6 +436,9 @@ def _train_step(run, loss, X, y, device, first_step):
     except torch.OutOfMemoryError:
         raise RuntimeError(f"{device} has too little memory for batches of {' x '.join(map(str, X.shape))}: use a "
                            f"batch_size under {len(X)} or a smaller image_size, and restart the kernel first") from None
+    if run.max_norm is not None:
+        run.scaler.unscale_(run.optimizer)                  # in float16 the gradients are enlarged until here
+        nn.utils.clip_grad_norm_(run.net.parameters(), run.max_norm)
     run.scaler.step(run.optimizer)
     scale = run.scaler.get_scale()
     run.scaler.update()                                     # lowers its scale where it skipped a step that overflowed
@@ -859,7 +865,7 @@ class Profile:
 PROFILES = {
     #                      source    train    test   sizes, an epoch each       small  batch
     "ci":  Profile("ci",  "shapes",  1_000,    500, (32, 32, 48),               False,   50),
-    "cpu": Profile("cpu", "auto",   48_000, 10_000, (32,) * 4 + (48, 48, 64),   False,  128),
+    "cpu": Profile("cpu", "auto",   48_000, 10_000, (32,) * 4 + (48, 64, 64),   False,  128),
     "gpu": Profile("gpu", "auto",   48_000, 10_000, (224,) * 10,                False,   32),
 }
 
@@ -1470,7 +1476,7 @@ _STORED_PARTS = ("net", "optimizer", "schedule", "scaler", "train_iter")        
 def _describe_run(run):
     """What must be the same when a run goes on: plain numbers and words, by the words that a refusal will use."""
     described = {"network": {name: list(value.shape) for name, value in _bare(run.net).state_dict().items()},
-                 "precision": run.precision, "optimizer": type(run.optimizer).__name__,
+                 "precision": run.precision, "max_norm": run.max_norm, "optimizer": type(run.optimizer).__name__,
                  "parameter groups": [len(group["params"]) for group in run.optimizer.param_groups],
                  "schedule": type(run.schedule).__name__,
                  "number of steps": getattr(run.schedule, "total_steps", None)}

@@ -35,6 +35,7 @@ STEPS = [
     ("the mean of the image's and its mirror image's scores", {"mirrored": True}, False),
     ("the running mean of the weights instead of the last ones", {"averaged": True}, False),
     ("the first stage for small images, one epoch", {"small_images": True, "sizes": [32]}, False),
+    ("gradients of at most 5, longer ones shortened", {"max_norm": 5.0}, True),
 ]
 
 
@@ -65,8 +66,9 @@ def settings_by_change():
     return rows
 
 
-def train_run(settings, seed, data, device, precision):
-    """One run that spends the row's multiply-adds; returns what it reached and what it took."""
+def build_run(settings, seed, data, device):
+    """Network, batches to train on and to watch, loss, optimizer and schedule of a run that spends the row's
+    multiply-adds."""
     sizes = settings["sizes"]
     spend = 3 * TRAIN_IMAGES * gu.count_cost(gu.GoogLeNet(num_classes=10), 32).macs
     torch.manual_seed(seed)
@@ -86,13 +88,21 @@ def train_run(settings, seed, data, device, precision):
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings["learning_rate"], total_steps=len(sizes) * len(train_iter),
         cycle_momentum=False) if settings["one_cycle"] else None
+    loss = nn.CrossEntropyLoss(label_smoothing=settings["label_smoothing"])
+    return net, train_iter, held_out_iter, loss, optimizer, schedule
+
+
+def train_run(settings, seed, data, device, precision):
+    """One run of a row; returns what it reached and what it took."""
+    net, train_iter, held_out_iter, loss, optimizer, schedule = build_run(settings, seed, data, device)
     averaged = keep_running_mean(net, optimizer) if settings.get("averaged") else None
-    loss, start = nn.CrossEntropyLoss(label_smoothing=settings["label_smoothing"]), time.process_time()
-    history = gu.train(net, train_iter, held_out_iter, loss, optimizer, device, len(sizes), schedule=schedule,
-                       precision=precision, progress=False)
+    start = time.process_time()
+    history = gu.train(net, train_iter, held_out_iter, loss, optimizer, device, len(settings["sizes"]),
+                       schedule=schedule, max_norm=settings.get("max_norm"), precision=precision, progress=False)
     judged, accuracy = Mirrored(net) if settings.get("mirrored") else averaged, history["test_acc"][-1]
     if judged is not None:
         accuracy = gu.evaluate_accuracy(held_out_iter, judged, device, precision=precision)
+    count, macs = len(train_iter.labels), sum(gu.count_cost(net, size).macs for size in settings["sizes"])
     return {"seed": seed, "held_out_accuracy": accuracy, "images": count, "macs": macs * count,
             "processor_seconds": time.process_time() - start, "history": history,
             "precision": precision, "machine": describe_machine(device)}

@@ -101,6 +101,8 @@ FAULTS = [
     ("numerics", "Table 1: 5a has 320 filters in path 3", swap(MODULE, '"5a", 7, 832, (256, (160, 320), (32, 128)', '"5a", 7, 832, (256, (160, 320), (32, 320)'), MEASURING),
     ("training loop", "optimizer.step is skipped", swap(MODULE, "    run.scaler.step(run.optimizer)\n", ""), TRAINING),
     ("training loop", "gradients pile up", swap(MODULE, "        run.optimizer.zero_grad()\n", ""), TRAINING),
+    ("training loop", "long gradients are not shortened", swap(MODULE, "        nn.utils.clip_grad_norm_(run.net.parameters(), run.max_norm)\n", ""), TRAINING),
+    ("training loop", "gradients are shortened while float16 has them enlarged", swap(MODULE, "        run.scaler.unscale_(run.optimizer) ", "        pass #"), TRAINING),
     ("training loop", "the schedule stands still", swap(MODULE, "        run.schedule.step()", "        pass"), TRAINING),
     ("training loop", "the article's slip: the loss shrinks with the epoch", swap(MODULE, "run.history[name].append(value)", "run.history[name].append(value / (epoch + 1) if name == 'loss' else value)"), TRAINING),
     ("training loop", "the loss is a mean over batches, not images", swap(MODULE, "loss_sum += l * len(y)", "loss_sum += l * run.train_iter.batch_size"), TRAINING),

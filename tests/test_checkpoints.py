@@ -293,6 +293,10 @@ def test_another_precision_is_refused(stored, refuses):
     check_refused(stored, parts(), refuses, "precision float32, not bfloat16", precision="bfloat16")
 
 
+def test_another_largest_gradient_is_refused(stored, refuses):
+    check_refused(stored, parts(), refuses, "max_norm None, not 1.0", max_norm=1.0)
+
+
 def test_other_groups_of_parameters_are_refused(stored, refuses):
     net, train_iter, optimizer, _ = parts()
     optimizer = torch.optim.SGD([{"params": [p]} for p in net.parameters()], lr=0.05, momentum=0.9)

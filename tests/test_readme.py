@@ -9,6 +9,7 @@ import pytest
 
 import ablations
 import googlenet_utils as gu
+import gradient_norms
 import recipe_steps
 import tables
 
@@ -91,9 +92,25 @@ def test_the_recipe_is_what_the_steps_kept():
     assert (ours["learning_rate"], ours["batch_size"]) == (gu.RECIPE["learning_rate"], gu.PROFILES["cpu"].batch_size)
     assert ours["weight_decay"] == gu.RECIPE["weight_decay"]
     assert tuple(ours["crop_scale"]) == gu.RECIPE["crop_scale"]
+    assert ours["max_norm"] == gu.RECIPE["max_norm"]
     assert ours["label_smoothing"] == 0
     stored = {row["change"]: (row["settings"], row["kept"]) for row in gu.load_result("recipe_steps")["rows"]}
     assert stored == {text: (table[text], kept) for text, _, kept in recipe_steps.STEPS}
+
+
+def test_two_runs_are_the_same_up_to_the_one_step_that_is_shortened():
+    """What notebook 4's ★ "One step" says of its picture."""
+    result = gu.load_result("gradient_norms")
+    assert result["settings"] == recipe_steps.settings_by_change()[gradient_norms.CHANGE]
+    assert result["max_norm"] == gu.RECIPE["max_norm"]
+    first, second = result["rows"]
+    step, start = second["shortened_step"], result["start"]
+    assert first["shortened_step"] is None and start == gradient_norms.START < step
+    assert len(first["losses"]) == len(first["norms"]) == len(second["losses"]) == 3 * recipe_steps.TRAIN_IMAGES // 128
+    for name in ("losses", "norms"):                        # the loss of a step is computed before its weights move
+        assert first[name][:step] == second[name][:step] and first[name][step] != second[name][step]
+    assert first["norms"][step - 1] == max(first["norms"][start:]) > gradient_norms.LONG
+    assert second["held_out_accuracy"] > first["held_out_accuracy"] + 0.04
 
 
 def test_ablations_are_compared_at_equal_cost_on_equally_many_images():

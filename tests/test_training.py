@@ -433,6 +433,24 @@ def test_each_precision_computes_in_its_own_type_and_keeps_weights_in_float32(pr
     assert history["loss"][-1] < history["loss"][0]
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_step_is_as_long_as_its_gradient_but_not_longer_than_max_norm(precision):
+    # Steps of 1 times the gradient, without momentum: the way from old to new weights is the gradient itself. Were
+    # float16's gradients shortened while the scaler has enlarged them, the way would be thousands of times shorter.
+    batches, start = in_batches(*coloured_images(12), 12), small_net()
+
+    def way(max_norm):
+        net = copy.deepcopy(start)
+        run(net, batches, batches, 1, optimizer=torch.optim.SGD(net.parameters(), lr=1.0), max_norm=max_norm,
+            precision=precision)
+        return torch.cat([(new - old).detach().flatten() for new, old in zip(net.parameters(), start.parameters())])
+
+    whole = way(None)
+    assert whole.norm() > 0.1
+    torch.testing.assert_close(way(2 * whole.norm().item()), whole)
+    torch.testing.assert_close(way(0.01), whole * (0.01 / whole.norm()), rtol=1e-3, atol=1e-6)
+
+
 def test_float16_gradients_that_overflow_leave_the_weights_and_no_warning():
     # The scaler begins high and skips its first steps; a schedule that steps all the same must not complain
     # (a warning is an error here), since a stored notebook would show it.
