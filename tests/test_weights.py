@@ -81,12 +81,12 @@ def test_missing_weights_are_fetched_or_asked_for(copied, refuses, monkeypatch):
         gu.load_trained()
 
 
-def test_accuracy_on_the_first_2000_test_images_is_the_cards(trained, cifar10):
+def test_accuracy_on_the_first_1000_test_images_is_the_cards(trained, cifar10):
     net, card = trained
-    images = gu.Batches(cifar10.test_images[:2_000], cifar10.test_labels[:2_000], 100, card["image_size"], False)
+    images = gu.Batches(cifar10.test_images[:1_000], cifar10.test_labels[:1_000], 100, card["image_size"], False)
     net = net.to(memory_format=torch.channels_last)
     # In the card's precision where the processor has it; elsewhere it would be emulated, which takes half an hour.
     precision = card["recipe"]["precision"]
     precision = precision if gu.choose_precision("cpu") == precision else "float32"
     again = gu.evaluate_accuracy(images, net, "cpu", precision=precision)
-    assert again == pytest.approx(card["test_accuracy_of_the_first_2000"], abs=0.002)
+    assert again == pytest.approx(card["test_accuracy_of_the_first_1000"], abs=0.002)
