@@ -66,6 +66,11 @@ def settings_by_change():
     return rows
 
 
+def macs_of_an_image(net, sizes):
+    """Multiply-adds of one image through all epochs, one of each size."""
+    return sum(gu.count_cost(net, size).macs for size in sizes)
+
+
 def build_run(settings, seed, data, device):
     """Network, batches to train on and to watch, loss, optimizer and schedule of a run that spends the row's
     multiply-adds."""
@@ -74,8 +79,7 @@ def build_run(settings, seed, data, device):
     torch.manual_seed(seed)
     net = gu.GoogLeNet(num_classes=10, batch_norm=settings["batch_norm"], initialization=settings["initialization"],
                        small_images=settings.get("small_images", False))
-    macs = sum(gu.count_cost(net, size).macs for size in sizes)         # of one image through all epochs
-    count = min(TRAIN_IMAGES, spend // macs)
+    count = min(TRAIN_IMAGES, spend // macs_of_an_image(net, sizes))
     train_iter = gu.Batches(data.train_images[:count], data.train_labels[:count], settings["batch_size"], sizes, True,
                             device, scale=settings["crop_scale"], seed=seed)
     held_out = slice(TRAIN_IMAGES, TRAIN_IMAGES + HELD_OUT)
@@ -102,9 +106,9 @@ def train_run(settings, seed, data, device, precision):
     judged, accuracy = Mirrored(net) if settings.get("mirrored") else averaged, history["test_acc"][-1]
     if judged is not None:
         accuracy = gu.evaluate_accuracy(held_out_iter, judged, device, precision=precision)
-    count, macs = len(train_iter.labels), sum(gu.count_cost(net, size).macs for size in settings["sizes"])
-    return {"seed": seed, "held_out_accuracy": accuracy, "images": count, "macs": macs * count,
-            "processor_seconds": time.process_time() - start, "history": history,
+    seconds, count = time.process_time() - start, len(train_iter.labels)
+    return {"seed": seed, "held_out_accuracy": accuracy, "images": count,
+            "macs": count * macs_of_an_image(net, settings["sizes"]), "processor_seconds": seconds, "history": history,
             "precision": precision, "machine": describe_machine(device)}
 
 

@@ -33,7 +33,6 @@ def train_once(profile, seed, accelerator):
     data = gu.load_images("cifar10" if profile.source == "auto" else profile.source)
     count = profile.train_images
     closing = CLOSING.get(profile.name)
-    size = closing["image_sizes"][-1] if closing else profile.image_size
     torch.manual_seed(seed)
     net = gu.GoogLeNet(num_classes=10, batch_norm=True, small_images=profile.small_images)
     net = accelerator.prepare(net.to(memory_format=torch.channels_last))    # the layout has to come before the wrapper
@@ -46,6 +45,7 @@ def train_once(profile, seed, accelerator):
     parts = [(profile.image_sizes, gu.RECIPE["learning_rate"])]
     if closing:
         parts.append((closing["image_sizes"], closing["learning_rate"]))
+    image_sizes = [size for sizes, _ in parts for size in sizes]
     histories, checkpoints = [], []
     for number, (sizes, learning_rate) in enumerate(parts, start=1):
         train_iter = batches(data.train_images[:count], data.train_labels[:count], sizes, True, profile.batch_size)
@@ -59,9 +59,10 @@ def train_once(profile, seed, accelerator):
         if len(histories[-1]["loss"]) < len(sizes):
             raise SystemExit("stopped: start it again to go on")
     history = {name: [value for part in histories for value in part[name]] for name in histories[0]}
-    test_iter = batches(data.test_images[:profile.test_images], data.test_labels[:profile.test_images], size, False)
+    test_iter = batches(data.test_images[:profile.test_images], data.test_labels[:profile.test_images], image_sizes[-1],
+                        False)
     row = {"profile": profile.name, "data": data.name, "train_images": count,
-           "image_sizes": [*profile.image_sizes, *(closing["image_sizes"] if closing else [])], "closing": closing,
+           "image_sizes": image_sizes, "closing": closing,
            "small_images": profile.small_images, "batch_size": profile.batch_size,
            "epochs": len(history["loss"]), "seed": seed,
            "processes": accelerator.num_processes, "precision": gu.choose_precision(device), "recipe": gu.RECIPE,
@@ -70,7 +71,7 @@ def train_once(profile, seed, accelerator):
            "machine": describe_machine(device)}
     if accelerator.is_main_process:
         if closing:
-            whole = gu.Batches(test_iter.images, test_iter.labels, 250, size, False, device)
+            whole = gu.Batches(test_iter.images, test_iter.labels, 250, image_sizes[-1], False, device)
             write_weights(accelerator.unwrap_model(net), row, whole)
         for checkpoint in checkpoints:
             checkpoint.unlink()
