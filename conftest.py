@@ -5,7 +5,7 @@ from pathlib import Path
 
 os.environ.setdefault("GOOGLENET_PROFILE", "ci")            # the notebooks' kernels inherit it
 os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "benchmarks")]     # what the tests import
+sys.path[:0] = [str(Path(__file__).parent / folder) for folder in ("", "benchmarks", "tools")]      # what tests import
 
 
 def pytest_collectstart(collector):

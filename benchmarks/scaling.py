@@ -16,7 +16,7 @@ import sys
 
 import torch
 
-from common import describe_machine, gu, join_processes, stored_rows, write_result
+from experiment import describe_machine, gu, stored_rows, write_result
 
 BATCH, SIZE = 128, 32
 STEPS = {"cpu": 4, "cuda": 300}             # batches in an epoch; the second of two epochs is timed
@@ -33,13 +33,14 @@ def configurations():
 
 def work(batch_size):
     """What each process does under torchrun; rank 0's last line has the images a second of all of them."""
-    accelerator = join_processes()
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=gu.choose_device().type == "cpu")     # untold, each on a CPU would be alone
     device, steps = accelerator.device, STEPS[accelerator.device.type]
     torch.manual_seed(0)
     net = accelerator.prepare(gu.GoogLeNet(num_classes=10, batch_norm=True).to(memory_format=torch.channels_last))
     images, labels = gu.make_shapes(batch_size * steps, seed=0)
-    train_iter = gu.Batches(images, labels, batch_size, SIZE, True, device, scale=gu.RECIPE["crop_scale"],
-                            rank=accelerator.process_index, world_size=accelerator.num_processes)
+    train_iter = gu.Batches(images, labels, batch_size, SIZE, True, device, scale=gu.RECIPE.crop_scale)
     few = gu.Batches(images[:2], labels[:2], 2, SIZE, False, device)
     loss, optimizer, schedule = gu.make_recipe(net, batch_size, 2 * steps)
     history = gu.train(net, train_iter, few, loss, optimizer, device, 2, schedule=schedule, progress=False)

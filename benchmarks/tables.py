@@ -1,18 +1,28 @@
-"""Print the tables that README shows from benchmarks/results/*.json, write them between README's markers, and take
-README's picture out of notebook 3.
+"""Write the tables of results, and the numbers in sentences about them, into the documents.
 
-A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`; tests/test_readme.py fails when it differs.
+They come from results/*.json. A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`, a number
+between `<!-- value: NAME -->` and `<!-- end -->`. tests/test_documents.py fails where a document says something else.
 
-usage: python benchmarks/tables.py
+usage: python benchmarks/tables.py [--pictures]         (README's drawings of GoogLeNet too)
 """
-import base64
+import io
 import json
 import re
+import sys
+from pathlib import Path
 
-from common import HERE, gu
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "benchmarks" / "README.md"]
+# Result files that were written before version 0.2.0 have other names for the same.
+BEFORE = {"val_accuracy": "held_out_accuracy", "val_acc": "test_acc", "cpu_seconds": "processor_seconds"}
 
-README = HERE.parent / "README.md"
-PICTURE = HERE.parent / "notebooks" / "pictures" / "printed_loss.png"
+
+def load(name):
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def field(row, name):
+    return row[name] if name in row else row[BEFORE[name]]
 
 
 def markdown(header, rows):
@@ -20,43 +30,53 @@ def markdown(header, rows):
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
+def machine_of(row):
+    return f"{row['machine']['hardware']}, torch {row['machine']['torch']}"
+
+
+def trainings():
+    """The article's recipe and ours, a dictionary of columns a row."""
+    article = load("article_recipe")
+    epochs = article["epochs"]
+    yield {"recipe": "the article's, as printed", "profile": "–", "images": f"{article['images']:,}",
+           "image size": f"{article['image_size']} px", "epochs": len(epochs),
+           "minutes": f"{sum(epoch['seconds'] for epoch in epochs) / 60:.0f}", "seed": article["seed"],
+           "precision": "float32", "test accuracy": f"{epochs[-1]['test_acc']:.3f}", "machine": machine_of(article)}
+    for row in sorted(load("train_cifar10")["rows"], key=lambda row: (row["profile"], row["seed"])):
+        sizes = " to ".join(str(size) for size in dict.fromkeys(row["image_sizes"]))
+        yield {"recipe": "ours (notebook 4)", "profile": f"`{row['profile']}`", "images": f"{row['train_images']:,}",
+               "image size": f"{sizes} px", "epochs": row["epochs"], "minutes": f"{row['seconds'] / 60:.0f}",
+               "seed": row["seed"], "precision": row["precision"], "test accuracy": f"**{row['test_accuracy']:.3f}**",
+               "machine": machine_of(row)}
+
+
 def accuracy_table():
-    """The article's recipe and ours, by profile."""
-    header = ["recipe", "profile", "data", "images", "size", "epochs", "minutes", "seed", "test accuracy", "machine"]
-    article = gu.load_result("article_recipe")
-    epochs, machine = article["epochs"], article["machine"]
-    rows = [["the article's, as printed", "–", article["data"], f"{article['images']:,}",
-             f"{article['image_size']} px", len(epochs), f"{sum(e['seconds'] for e in epochs) / 60:.0f}",
-             article["seed"], f"{epochs[-1]['test_acc']:.3f}", f"{machine['hardware']}, torch {machine['torch']}"]]
-    trained = gu.load_result("train_cifar10")["rows"]
-    for row in sorted(trained, key=lambda row: (row["profile"], row["seed"])):
-        machine = row["machine"]
-        rows.append(["ours (notebook 4)", f"`{row['profile']}`", row["data"], f"{row['train_images']:,}",
-                     f"{' to '.join(map(str, dict.fromkeys(row['image_sizes'])))} px", row["epochs"],
-                     f"{row['seconds'] / 60:.1f}", row["seed"], f"**{row['test_accuracy']:.3f}**",
-                     f"{machine['hardware']}, torch {machine['torch']}"])
-    for name in sorted({"cpu", "gpu"} - {row["profile"] for row in trained}):
-        rows.append(["ours (notebook 4)", f"`{name}`", "CIFAR-10", f"{gu.PROFILES[name].train_images:,}", "–", "–", "–",
-                     "–", "not measured", f"`python benchmarks/train_cifar10.py --profile {name}`"])
-    return markdown(header, rows)
+    rows = list(trainings())
+    return markdown(list(rows[0]), [row.values() for row in rows])
+
+
+def short_accuracy_table():
+    columns = ["recipe", "profile", "image size", "epochs", "minutes", "test accuracy"]
+    return markdown(columns, [[row[column] for column in columns] for row in trainings()])
 
 
 def steps_table():
-    """From the article's recipe to ours, a change a row, on held-out training images."""
-    header = ["change", "kept", "held out, in bfloat16", "held out, in float32", "images × epochs", "processor minutes"]
+    """From the article's recipe to ours, a change a row, on validation images."""
+    header = ["change", "kept", "validation accuracy, bfloat16", "validation accuracy, float32", "images × epochs",
+              "CPU minutes"]
     rows = []
-    for row in gu.load_result("recipe_steps")["rows"]:
+    for row in load("recipe_steps")["rows"]:
         runs = row["runs"]
-        minutes = ", ".join(f"{run['processor_seconds'] / 60:.1f}" for run in runs)
         rows.append([row["change"], "yes" if row["kept"] else "no",
                      *(mean_and_seeds(runs, precision) for precision in ("bfloat16", "float32")),
-                     f"{runs[0]['images']:,} × {len(row['settings']['sizes'])}", minutes])
+                     f"{runs[0]['images']:,} × {len(row['settings']['sizes'])}",
+                     ", ".join(f"{field(run, 'cpu_seconds') / 60:.1f}" for run in runs)])
     return markdown(header, rows)
 
 
 def mean_and_seeds(runs, precision):
     """The accuracy of the run in `precision`, or the mean and each of several, with their seeds."""
-    runs = {run["seed"]: run["held_out_accuracy"] for run in runs if run["precision"] == precision}
+    runs = {run["seed"]: field(run, "val_accuracy") for run in runs if run["precision"] == precision}
     if not runs:
         return "not measured"
     seeds = ", ".join(map(str, runs))
@@ -67,43 +87,61 @@ def mean_and_seeds(runs, precision):
 
 def speed_table():
     """Images a second: the article's loop, ours, and the ceiling."""
-    header = ["size", "batch", "article, images/s", "ours", "ceiling", "ours : article", "ours : ceiling", "machine"]
-    rows, measured = [], gu.load_result("training_speed")["rows"]
-    for row in measured:
+    header = ["image size", "batch", "article's loop, float32", "ours", "ceiling", "precision of ours and the ceiling",
+              "ours : article's", "ours : ceiling", "turns", "machine"]
+    rows = []
+    for row in load("training_speed")["rows"]:
         rates = row["images_per_second"]
-        rows.append([f"{row['size']} px", row["batch_size"], *(f"{rates[name]:.0f}" for name in rates),
-                     f"**{row['times_the_article']:.1f}**", f"{row['share_of_ceiling']:.0%}",
-                     f"{row['machine']['hardware']}, {row['precision']}, torch {row['machine']['torch']}"])
-    if all("threads" in row["machine"]["hardware"] for row in measured):
-        rows.append(["224 px", 32, "–", "–", "–", "not measured", "–", "a GPU: `python benchmarks/training_speed.py`"])
+        rows.append([f"{row['size']} px", row["batch_size"],
+                     *(f"{rates[name]:.0f}" for name in ("article", "ours", "ceiling")), row["precision"],
+                     f"**{row['times_the_article']:.1f}**", f"{row['share_of_ceiling']:.0%}", row["turns"],
+                     machine_of(row)])
     return markdown(header, rows)
 
 
-TABLES = {"accuracy": accuracy_table, "steps": steps_table, "speed": speed_table}
+TABLES = {"results": short_accuracy_table, "accuracy": accuracy_table, "steps": steps_table, "speed": speed_table}
 
 
-def with_tables(text):
-    """README's text with every marked table made anew."""
-    def replace(match):
-        return f"<!-- table: {match[1]} -->\n{TABLES[match[1]]()}\n<!-- end of table -->"
+def values():
+    """The numbers that stand in sentences, by name."""
+    (long,) = [row for row in load("train_cifar10")["rows"] if row["profile"] == "long"]
+    before = field(long["history"], "val_acc")[-1 - len(long["closing"]["image_sizes"])]
+    plain, clipped = (field(row, "val_accuracy") for row in load("gradient_norms")["rows"])
+    return {"before_closing": f"{before:.3f}", "after_closing": f"{field(long, 'val_accuracy'):.3f}",
+            "one_step": f"{100 * (clipped - plain):.1f}"}
 
-    return re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end of table -->", replace, text, flags=re.S)
+
+def filled(text):
+    """A document's text with every marked table and number made anew."""
+    numbers = values()
+    text = re.sub(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)",
+                  lambda match: f"{match[1]}{TABLES[match[2]]()}\n{match[3]}", text, flags=re.S)
+    return re.sub(r"(<!-- value: (\w+) -->).*?(<!-- end -->)",
+                  lambda match: f"{match[1]}{numbers[match[2]]}{match[3]}", text)
 
 
-def first_picture():
-    """The bytes of notebook 3's first stored figure: README shows it."""
-    notebook = json.loads((HERE.parent / "notebooks" / "03_why_it_does_not_learn.ipynb").read_text(encoding="utf-8"))
-    pictures = (output["data"]["image/png"] for cell in notebook["cells"] for output in cell.get("outputs", [])
-                if "image/png" in output.get("data", {}))
-    return base64.b64decode("".join(next(pictures)))
+def write_pictures():
+    """Draw GoogLeNet for README, wide and tall, with twice the pixels that README shows, so that letters are sharp."""
+    from PIL import Image
+
+    sys.path.insert(0, str(ROOT))
+    import googlenet_utils as gu
+
+    for name, tall in (("googlenet", False), ("googlenet_tall", True)):
+        fig, _ = gu.draw_googlenet(gu.GoogLeNet(aux=True), tall=tall)
+        buffer = io.BytesIO()
+        fig.savefig(buffer, dpi=200, facecolor="white")
+        path = ROOT / "notebooks" / "pictures" / f"{name}.png"
+        Image.open(buffer).convert("RGB").quantize(128).save(path, optimize=True)       # half the bytes
+        print("written:", path.relative_to(ROOT).as_posix())
 
 
 def main():
-    PICTURE.parent.mkdir(exist_ok=True)
-    PICTURE.write_bytes(first_picture())
-    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
-    for name, table in TABLES.items():
-        print(f"{name}\n{table()}\n")
+    if "--pictures" in sys.argv:
+        write_pictures()
+    for path in DOCUMENTS:
+        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
+        print("written:", path.relative_to(ROOT).as_posix())
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from torch import nn
 from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
-from common import describe_machine, find_device, gu, stored_rows, write_result
+from experiment import describe_machine, gu, stored_rows, write_result
 
 BATCH = {224: 32, 96: 32, 32: 128}
 STEPS = {"cpu": {224: 4, 96: 12, 32: 12}, "cuda": {224: 150, 96: 150, 32: 150}}
@@ -112,15 +112,15 @@ def ceiling_seconds(images, labels, batch_size, size, device, steps):
     X, precision = X.to(memory_format=torch.channels_last), gu.choose_precision(device)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
     clock = Clock([(X, y)] * (WARM_UP + steps), device, steps)
-    with gu._freed_memory_kept(device):
-        for X, y in clock:
-            with gu._autocast(device, precision):
-                y_hat = net(X)
-            l = loss(y_hat.float(), y)
-            optimizer.zero_grad()
-            scaler.scale(l).backward()
-            scaler.step(optimizer)
-            scaler.update()
+    gu._keep_freed_memory(device)
+    for X, y in clock:
+        with torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32"):
+            y_hat = net(X)
+        l = loss(y_hat.float(), y)
+        optimizer.zero_grad()
+        scaler.scale(l).backward()
+        scaler.step(optimizer)
+        scaler.update()
     return clock.seconds
 
 
@@ -156,7 +156,7 @@ def main():
     parser.add_argument("--sizes", type=int, nargs="+", choices=BATCH, default=list(BATCH))
     parser.add_argument("--turns", type=int, default=5)
     options = parser.parse_args()
-    device, rows = find_device(), stored_rows("training_speed")
+    device, rows = gu.choose_device(), stored_rows("training_speed")
     for size in options.sizes:
         row = measure(size, options.turns, device)
         rates = row["images_per_second"]

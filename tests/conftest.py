@@ -91,5 +91,5 @@ def browser():
 @pytest.fixture(scope="session")
 def slide_programs():
     """The folder with reveal.js, require.js and jQuery, which turn the pages of a deck."""
-    folder = ROOT / "notebooks" / "slides" / "node_modules"
-    return folder if folder.is_dir() else missing("reveal.js in notebooks/slides (see notebooks/README.md)")
+    folder = ROOT / "tools" / "slides" / "node_modules"
+    return folder if folder.is_dir() else missing("reveal.js in tools/slides (see notebooks/README.md)")

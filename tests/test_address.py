@@ -69,7 +69,7 @@ def stand_in(folder, version=VERSION):
     """A module of this name that is quick to import: it says that it was used, and ends the program."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "googlenet_utils.py").write_text(
-        f'__version__ = "{version}"\ndef get_ready(version):\n    raise SystemExit(__file__)\n', encoding="utf-8")
+        f'__version__ = "{version}"\ndef get_ready(*arguments):\n    raise SystemExit(__file__)\n', encoding="utf-8")
 
 
 # One place for the address and the version
@@ -77,40 +77,55 @@ def stand_in(folder, version=VERSION):
 @pytest.mark.parametrize(("path", "text"), [pytest.param(path, text, id=path.name)
                                             for path, text in write_address.wanted()])
 def test_address_and_version_are_those_of_pyproject_and_the_module_in(path, text):
-    assert path.read_text(encoding="utf-8") == text, "run: python tests/write_address.py"
+    assert path.read_text(encoding="utf-8") == text, "run: python tools/write_address.py"
 
 
-def test_readme_has_a_badge_for_every_notebook():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        owner, name = write_address.read_address()
-        address = f"https://colab.research.google.com/github/{owner}/{name}/blob/v{VERSION}/notebooks/{path.name}"
-        assert readme.count(address) == 1
+def write_everywhere(root, owner):
+    """Give the project at `root` this owner and version 7.8.9; returns its README."""
+    for name, old, new in (("pyproject.toml", r"github\.com/[\w.-]+/[\w.-]+", f"github.com/{owner}/lessons"),
+                           ("googlenet_utils.py", r'^__version__ = ".+"', '__version__ = "7.8.9"')):
+        text, count = re.subn(old, new, (root / name).read_text(encoding="utf-8"), flags=re.M)
+        assert count == 1
+        (root / name).write_text(text, encoding="utf-8")
+    for path, text in write_address.wanted(root):
+        path.write_text(text, encoding="utf-8")
+    assert all(path.read_text(encoding="utf-8") == text for path, text in write_address.wanted(root))
+    return (root / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_new_address_and_a_new_version_reach_every_place(tmp_path):
+@pytest.fixture
+def copy(tmp_path):
     for name in ("pyproject.toml", "googlenet_utils.py", "README.md", "CITATION.cff"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
-    for name, old, new in (("pyproject.toml", "/".join(write_address.read_address()), "ada/lessons"),
-                           ("googlenet_utils.py", f'__version__ = "{VERSION}"', '__version__ = "7.8.9"')):
-        text = (tmp_path / name).read_text(encoding="utf-8")
-        assert text.count(old) == 1
-        (tmp_path / name).write_text(text.replace(old, new), encoding="utf-8")
-    for path, text in write_address.wanted(tmp_path):
-        before = path.read_text(encoding="utf-8")
-        assert "/".join(write_address.read_address()) not in text
-        if path.suffix == ".ipynb":
-            old, new = ([cell for cell in json.loads(notebook)["cells"] if cell["cell_type"] == "code"]
-                        for notebook in (before, text))
-            assert '"https://raw.githubusercontent.com/ada/lessons"' in "".join(new[0]["source"])
-            assert new[0]["outputs"][0]["text"] == ["ready: googlenet_utils 7.8.9\n"]
-            assert [cell["execution_count"] for cell in new] == [cell["execution_count"] for cell in old]
-            assert new[1:] == old[1:]
-        path.write_text(text, encoding="utf-8")
-    assert all(path.read_text(encoding="utf-8") == text for path, text in write_address.wanted(tmp_path))
-    assert "ada/lessons/blob/v7.8.9/" in (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "version: 7.8.9\n" in (tmp_path / "CITATION.cff").read_text(encoding="utf-8")
+    return tmp_path
+
+
+def test_a_new_address_and_a_new_version_reach_every_place(copy):
+    write_everywhere(copy, "ada")
+    for path in write_address.notebooks(copy):
+        old, new = (json.loads((root / path.relative_to(copy)).read_text(encoding="utf-8"))["cells"]
+                    for root in (ROOT, copy))
+        changed = [(before, after) for before, after in zip(old, new, strict=True) if before != after]
+        ((before, after),) = changed
+        assert '"https://raw.githubusercontent.com/ada/lessons", "7.8.9"' in "".join(after["source"])
+        assert after["outputs"][0]["text"] == ["ready: googlenet_utils 7.8.9\n"]
+        assert after["execution_count"] == before["execution_count"]
+    module = (copy / "googlenet_utils.py").read_text(encoding="utf-8")
+    assert 'HOME = "https://raw.githubusercontent.com/ada/lessons/v" + __version__' in module
+    assert "version: 7.8.9\n" in (copy / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def test_badges_come_with_a_real_address_and_go_with_it(copy):
+    bare = write_everywhere(copy, write_address.NOBODY)
+    assert "badge" not in bare and "Upload notebook" in bare
+    badges = write_everywhere(copy, "a-department-with-a-long-name")
+    colab = "https://colab.research.google.com/github/a-department-with-a-long-name/lessons/blob/v7.8.9/notebooks/"
+    assert re.findall(rf"^\[(colab-\d)\]: {colab}(.+)$", badges, re.M) == [
+        (f"colab-{number}", path.name) for number, path in enumerate(sorted((ROOT / "notebooks").glob("*.ipynb")), 1)]
+    assert re.findall(r"\]\[(colab-\d)\]", badges) == [f"colab-{number}" for number in range(1, 9)]
+    assert "Upload notebook" not in badges and len(badges.encode()) <= 8_192
+    assert write_everywhere(copy, write_address.NOBODY) == bare
 
 
 # The set-up cell
@@ -157,22 +172,22 @@ def test_what_cannot_be_fetched_is_said_in_one_sentence_and_nothing_is_left(tmp_
 
 def test_get_ready_says_ready_and_refuses_another_version(capsys, monkeypatch):
     monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
-    gu.get_ready(VERSION)
+    gu.get_ready(VERSION, "en")
     assert capsys.readouterr().out == f"ready: googlenet_utils {VERSION}\n"
     with pytest.raises(SystemExit, match=rf"needs googlenet_utils 9.9.9, not {re.escape(VERSION)}"):
-        gu.get_ready("9.9.9")
+        gu.get_ready("9.9.9", "en")
 
 
 def test_colab_without_a_gpu_is_told_how_to_switch_it_on(capsys, monkeypatch):
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
     monkeypatch.setattr(gu.torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(gu.torch.cuda, "is_available", lambda: pytest.fail("this starts CUDA"))
-    gu.get_ready(VERSION)
+    gu.get_ready(VERSION, "en")
     hint, ready = capsys.readouterr().out.splitlines()
     assert "Change runtime type" in hint
     assert ready.startswith("ready")
     monkeypatch.setattr(gu.torch.cuda, "device_count", lambda: 1)
-    gu.get_ready(VERSION)
+    gu.get_ready(VERSION, "en")
     assert capsys.readouterr().out == f"ready: googlenet_utils {VERSION}\n"
 
 
@@ -182,9 +197,9 @@ def test_d2l_is_installed_without_its_pins_where_it_is_missing(monkeypatch):
     monkeypatch.setattr(gu.subprocess, "run", lambda command, **options: (
         commands.append(command), subprocess.CompletedProcess(command, code[0]))[1])
     with pytest.raises(SystemExit, match="d2l could not be installed"):
-        gu.get_ready(VERSION)
+        gu.get_ready(VERSION, "en")
     code[0] = 0
-    gu.get_ready(VERSION)
+    gu.get_ready(VERSION, "en")
     assert commands[1] == [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "d2l==1.0.3"]
 
 
@@ -210,7 +225,7 @@ def test_a_missing_file_is_fetched_once(away, monkeypatch):
 
 @pytest.mark.parametrize(("handler", "module", "result", "reason"), [
     (None, None, None, "refused"), (Quiet, None, None, "404"), (Quiet, VERSION, None, "404"),
-    (Quiet, "0.0.1", "{}", f"not version {VERSION}"), (WebPage, None, None, f"not version {VERSION}"),
+    (Quiet, "0.0.1", "{}", f"not version {VERSION}"),
     (Quiet, VERSION, "<!DOCTYPE html>", "Expecting value"), (BreaksOff, VERSION, "{}", "IncompleteRead")])
 def test_what_cannot_be_had_is_refused_and_not_left(tmp_path, away, monkeypatch, refuses, handler, module, result,
                                                     reason):

@@ -1,5 +1,4 @@
 """`Batches` against torchvision's transforms; order, tails and seeds; what it refuses."""
-import copy
 import inspect
 
 import numpy as np
@@ -261,24 +260,92 @@ def test_making_batches_leaves_the_global_generator_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_saved_state_continues_with_the_same_epochs():
-    batches = numbered(30, 8, train=True, seed=5)
-    epoch(batches)
-    state = copy.deepcopy(batches.state_dict())
-    expected = [epoch(batches)[1] for _ in range(2)]
-    again = numbered(30, 8, train=True, seed=6)
-    again.load_state_dict(state)
-    for labels in expected:
-        assert torch.equal(epoch(again)[1], labels)
+def fingerprint(batches):
+    """What a pass would give, without taking one: the images and labels of its first batch."""
+    images, labels = next(iter(batches))
+    return images.sum().item(), labels.tolist()
 
 
-def test_a_state_is_a_snapshot():
-    batches = numbered(30, 8, train=True)
-    state = batches.state_dict()
-    kept = copy.deepcopy(state)
-    epoch(batches)
-    assert state == kept
-    assert batches.state_dict() != kept
+def test_any_epoch_can_be_chosen_and_is_the_same_however_one_came_to_it():
+    images = ramps(30)
+    walked, chosen = (gu.Batches(images, torch.arange(30), 8, 8, True, seed=5, **RAW) for _ in range(2))
+    passes = [epoch(walked) for _ in range(4)]
+    for number in (2, 0, 3, 3, 1):
+        chosen.set_epoch(number)
+        for ours, theirs in zip(epoch(chosen), passes[number], strict=True):
+            assert torch.equal(ours, theirs)
+    assert chosen.epoch == 2                                # the pass that was finished moved on
+
+
+def stop_in_the_middle(batches):
+    for _ in batches:
+        break
+
+
+def stop_by_an_error(batches):
+    def fail(labels):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(map(fail, batches))
+
+
+def two_at_once(batches):
+    list(zip(batches, batches, strict=True))
+    batches.set_epoch(0)
+
+
+def all_but_one(batches):
+    for _ in zip(range(len(batches) - 1), batches, strict=False):
+        pass
+
+
+@pytest.mark.parametrize("look", [
+    pytest.param(lambda batches: next(iter(batches)), id="next(iter())"),
+    pytest.param(len, id="len"),
+    pytest.param(lambda batches: batches.image_size, id="image_size"),
+    pytest.param(lambda batches: batches.describe(), id="describe"),
+    pytest.param(lambda batches: gu.evaluate_accuracy(batches, torch.nn.Flatten(), "cpu"), id="evaluation"),
+    pytest.param(stop_in_the_middle, id="stopped"),
+    pytest.param(stop_by_an_error, id="failed"),
+    pytest.param(all_but_one, id="all but one"),
+    pytest.param(two_at_once, id="two at once"),
+])
+def test_looking_changes_nothing(look):
+    images = ramps(30)
+    batches, untouched = (gu.Batches(images, torch.arange(30) % 10, 8, [8, 12, 16], True, **RAW) for _ in range(2))
+    look(batches)
+    for _ in range(4):
+        for seen, expected in zip(batches, untouched, strict=True):
+            assert torch.equal(seen[0], expected[0])
+            assert torch.equal(seen[1], expected[1])
+
+
+def test_two_passes_at_once_see_the_same_and_count_once():
+    batches, one = numbered(30, 8, True), numbered(30, 8, True)
+    seen = [(first[1], second[1]) for first, second in zip(batches, batches, strict=True)]
+    expected = [labels for _, labels in one]
+    for (first, second), labels in zip(seen, expected, strict=True):
+        assert torch.equal(first, labels)
+        assert torch.equal(second, labels)
+    assert batches.epoch == one.epoch == 1
+    assert torch.equal(epoch(batches)[1], epoch(one)[1])
+
+
+def test_an_epoch_that_was_chosen_during_a_pass_stays_chosen():
+    batches = numbered(30, 8, True)
+    for _ in batches:
+        batches.set_epoch(5)
+    assert batches.epoch == 5
+
+
+def test_an_evaluation_after_the_training_leaves_the_epoch_too():
+    batches = numbered(30, 8, True)
+    batches.set_epoch(3)
+    before = fingerprint(batches)
+    gu.evaluate_accuracy(batches, torch.nn.Flatten(), "cpu")
+    assert batches.epoch == 3
+    assert fingerprint(batches) == before
 
 
 @pytest.mark.parametrize(("count", "batch_size", "train", "sizes"), [
@@ -304,8 +371,8 @@ IMAGES, LABELS = torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.arange(4)
 @pytest.mark.parametrize(("change", "words"), [
     ({"images": IMAGES.float()}, ("uint8", "torch.float32")),
     ({"images": IMAGES[0]}, ("N x channels x height x width", "3 x 32 x 32")),
-    ({"images": IMAGES[:0], "labels": LABELS[:0]}, ("at least one", "0 images")),
-    ({"labels": LABELS[:3]}, ("as many labels as images", "4 images", "3 labels")),
+    ({"images": IMAGES[:0], "labels": LABELS[:0]}, ("at least one", "0 ")),
+    ({"labels": LABELS[:3]}, ("as many labels as images", "4 ", "3 ")),
     ({"labels": LABELS - 1}, ("labels", "from 0 on", "-1")),
     ({"labels": LABELS.float()}, ("labels", "whole numbers", "torch.float32")),
     ({"batch_size": 0}, ("batch_size", "1 or more", "0")),

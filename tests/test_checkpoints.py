@@ -12,19 +12,20 @@ import time
 import pytest
 import torch
 from torch import nn
+from torch.optim import lr_scheduler
 
 import googlenet_utils as gu
 
 EPOCHS = 4
 
 
-def parts(*, seed=0, count=120, batch_size=40, epochs=EPOCHS, net=None, optimizer=torch.optim.SGD, **options):
-    """Network, batches, optimizer and schedule of a small run, always built the same."""
-    torch.manual_seed(seed)
+def parts(*, weights=0, count=120, batch_size=40, epochs=EPOCHS, net=None, optimizer=torch.optim.SGD, **options):
+    """Network, batches, optimizer and schedule of a small run, built the same but for the first weights."""
+    torch.manual_seed(weights)
     net = net or nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2),
                                nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 10))
     images, labels = gu.make_shapes(count, seed=5)
-    train_iter = gu.Batches(images, labels, batch_size, 32, True, seed=seed, **options)
+    train_iter = gu.Batches(images, labels, batch_size, 32, True, **options)
     momentum = {"momentum": 0.9} if optimizer is torch.optim.SGD else {}
     optimizer = optimizer(net.parameters(), lr=0.05, **momentum)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.05, total_steps=epochs * len(train_iter))
@@ -39,7 +40,7 @@ def go(net, train_iter, optimizer, schedule, epochs=EPOCHS, *, precision="float3
 
 def check_same(history, net, other_history, other_net):
     """Equal to the last bit; only the seconds may differ."""
-    for name in ("loss", "train_acc", "test_acc"):
+    for name in ("loss", "train_acc", "val_acc"):
         assert history[name] == other_history[name]
     for name, value in other_net.state_dict().items():
         assert torch.equal(net.state_dict()[name], value), name
@@ -56,7 +57,7 @@ def stored(tmp_path):
 # It goes on
 
 def test_a_run_in_two_parts_equals_a_run_in_one(stored, capsys):
-    whole, halves = parts(), parts(seed=0)
+    whole, halves = parts(), parts()
     expected = go(*whole)
     capsys.readouterr()
     history = go(*halves, checkpoint=stored)
@@ -70,14 +71,14 @@ def test_what_the_new_call_was_built_with_does_not_matter(stored):
     """Fresh weights and another state of the random numbers: the checkpoint's count."""
     whole = parts()
     expected = go(*whole)
-    other = parts(seed=1)
+    other = parts(weights=1)
     check_same(go(*other, checkpoint=stored), other[0], expected, whole[0])
 
 
 def test_a_run_that_is_complete_is_not_trained_again(stored, capsys):
     first = parts()
     history = go(*first, checkpoint=stored)
-    again = parts(seed=3)
+    again = parts(weights=3)
     capsys.readouterr()
     check_same(go(*again, checkpoint=stored), again[0], history, first[0])
     assert "epoch 5" not in capsys.readouterr().out
@@ -116,6 +117,76 @@ def test_sizes_by_epoch_go_on_where_they_were(tmp_path):
     expected = go(*whole)
     go(*build(), epochs=1, checkpoint=tmp_path / "run")
     check_same(go(*halves, checkpoint=tmp_path / "run"), halves[0], expected, whole[0])
+
+
+def sequence(optimizer):
+    return lr_scheduler.SequentialLR(optimizer, [lr_scheduler.LinearLR(optimizer, 0.1, total_iters=4),
+                                                 lr_scheduler.CosineAnnealingLR(optimizer, 8)], [4])
+
+
+SCHEDULES = {       # for twelve steps, of which six are done when the run stops
+    "OneCycleLR": lambda o: lr_scheduler.OneCycleLR(o, 0.1, total_steps=12),
+    "OneCycleLR, three phases": lambda o: lr_scheduler.OneCycleLR(o, 0.1, total_steps=12, three_phase=True),
+    "CosineAnnealingLR": lambda o: lr_scheduler.CosineAnnealingLR(o, 12),
+    "CosineAnnealingWarmRestarts": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 2, 2),
+    "MultiStepLR": lambda o: lr_scheduler.MultiStepLR(o, [2, 7, 9]),
+    "StepLR": lambda o: lr_scheduler.StepLR(o, 4, 0.5),
+    "ExponentialLR": lambda o: lr_scheduler.ExponentialLR(o, 0.9),
+    "ConstantLR": lambda o: lr_scheduler.ConstantLR(o, 0.1, total_iters=8),
+    "LinearLR": lambda o: lr_scheduler.LinearLR(o, 0.1, total_iters=8),
+    "PolynomialLR": lambda o: lr_scheduler.PolynomialLR(o, 12, 2.0),
+    "LambdaLR": lambda o: lr_scheduler.LambdaLR(o, lambda step: 1 / (1 + step)),
+    "MultiplicativeLR": lambda o: lr_scheduler.MultiplicativeLR(o, lambda step: 0.9),
+    "CyclicLR": lambda o: lr_scheduler.CyclicLR(o, 0.01, 0.1, step_size_up=4, cycle_momentum="momentum" in o.defaults),
+    "CyclicLR, falling": lambda o: lr_scheduler.CyclicLR(o, 0.01, 0.1, step_size_up=2, mode="exp_range", gamma=0.9,
+                                                         cycle_momentum="momentum" in o.defaults),
+    "SequentialLR": sequence,
+    "ChainedScheduler": lambda o: lr_scheduler.ChainedScheduler([lr_scheduler.ConstantLR(o, 0.1, 4),
+                                                                 lr_scheduler.ExponentialLR(o, 0.9)]),
+    "SWALR": lambda o: torch.optim.swa_utils.SWALR(o, 0.01, anneal_epochs=8),
+    "none": lambda o: None,
+}
+OPTIMIZERS = {
+    "SGD": lambda p: torch.optim.SGD(p, 0.05, momentum=0.9), "SGD, Nesterov": lambda p: torch.optim.SGD(
+        p, 0.05, momentum=0.9, weight_decay=1e-3, nesterov=True),
+    "Adam": lambda p: torch.optim.Adam(p, 0.01), "AMSGrad": lambda p: torch.optim.Adam(p, 0.01, amsgrad=True),
+    "AdamW": lambda p: torch.optim.AdamW(p, 0.01), "NAdam": lambda p: torch.optim.NAdam(p, 0.01),
+    "RAdam": lambda p: torch.optim.RAdam(p, 0.01), "Adamax": lambda p: torch.optim.Adamax(p, 0.01),
+    "RMSprop": lambda p: torch.optim.RMSprop(p, 0.01, momentum=0.5), "Adagrad": lambda p: torch.optim.Adagrad(p, 0.01),
+    "Adadelta": lambda p: torch.optim.Adadelta(p), "ASGD": lambda p: torch.optim.ASGD(p, 0.01),
+    "Rprop": lambda p: torch.optim.Rprop(p, 0.01), "tensors": lambda p: torch.optim.Adam(p, torch.tensor(0.01)),
+}
+
+
+def check_goes_on(optimizer, schedule, path, same_objects):
+    def built():
+        net, train_iter, *_ = parts()
+        made = optimizer(net.parameters())
+        return net, train_iter, made, schedule(made)
+
+    whole = built()
+    expected = go(*whole)
+    halves = built()
+    go(*halves, epochs=2, checkpoint=path)
+    halves = halves if same_objects else built()
+    torch.manual_seed(9)
+    history = go(*halves, checkpoint=path)
+    check_same(history, halves[0], expected, whole[0])
+    assert [group["lr"] for group in halves[2].param_groups] == [group["lr"] for group in whole[2].param_groups]
+
+
+@pytest.mark.parametrize("same_objects", [False, True], ids=["built again", "the same objects"])
+@pytest.mark.parametrize(("schedule", "optimizer"), [
+    *((schedule, "SGD") for schedule in SCHEDULES), *(("OneCycleLR", name) for name in ("AdamW", "NAdam", "RMSprop"))])
+def test_every_schedule_goes_on(schedule, optimizer, same_objects, tmp_path):
+    check_goes_on(OPTIMIZERS[optimizer], SCHEDULES[schedule], tmp_path / "run", same_objects)
+
+
+@pytest.mark.parametrize("same_objects", [False, True], ids=["built again", "the same objects"])
+@pytest.mark.parametrize("schedule", ["none", "CosineAnnealingLR"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_goes_on(optimizer, schedule, same_objects, tmp_path):
+    check_goes_on(OPTIMIZERS[optimizer], SCHEDULES[schedule], tmp_path / "run", same_objects)
 
 
 def googlenets_run(path):
@@ -162,7 +233,7 @@ def test_killed_ten_times_it_ends_with_the_numbers_of_an_undisturbed_run(tmp_pat
     process.join(120)
     assert process.exitcode == 0
     ended = torch.load(result, weights_only=True)
-    for name in ("loss", "train_acc", "test_acc"):
+    for name in ("loss", "train_acc", "val_acc"):
         assert ended["history"][name] == expected[name]
     for name, value in net.state_dict().items():
         assert torch.equal(ended["net"][name], value), name
@@ -170,35 +241,37 @@ def test_killed_ten_times_it_ends_with_the_numbers_of_an_undisturbed_run(tmp_pat
 
 # The stop button
 
-def test_the_stop_button_leaves_history_network_and_checkpoint(tmp_path, capsys):
-    class Stopped(gu.Batches):
-        def __iter__(self):
-            for index, batch in enumerate(super().__iter__()):
-                if self.epoch == 3 and index == 1:
-                    raise KeyboardInterrupt
-                yield batch
+def pressed_after(step):
+    def on_step(number, loss, norm):
+        if number == step:
+            raise KeyboardInterrupt
+    return on_step
 
+
+def test_the_stop_button_leaves_history_network_and_checkpoint(tmp_path, capsys):
     whole = parts()
     expected = go(*whole)
     net, batches, optimizer, schedule = parts()
-    history = go(net, Stopped(batches.images, batches.labels, 40, 32, True), optimizer, schedule,
-                 checkpoint=tmp_path / "run")
+    history = go(net, batches, optimizer, schedule, checkpoint=tmp_path / "run", on_step=pressed_after(8))
     assert [len(values) for values in history.values()] == [2, 2, 2, 2]
     assert f"stopped by hand after 2 of 4 epochs: call train again with the checkpoint {tmp_path / 'run'}" \
         in capsys.readouterr().out
     assert net(torch.randn(2, 3, 32, 32)).isfinite().all()
-    halves = parts(seed=1)
+    halves = parts(weights=1)
     check_same(go(*halves, checkpoint=tmp_path / "run"), halves[0], expected, whole[0])
 
 
+def test_stopped_by_hand_the_same_objects_go_on(tmp_path):
+    """As in a notebook: the cell is stopped in the middle of an epoch, and run again."""
+    whole = parts()
+    expected = go(*whole)
+    same = parts()
+    go(*same, checkpoint=tmp_path / "run", on_step=pressed_after(8))
+    check_same(go(*same, checkpoint=tmp_path / "run"), same[0], expected, whole[0])
+
+
 def test_stopped_without_a_checkpoint_it_says_that_nothing_was_stored(capsys):
-    net, _, optimizer, schedule = parts()
-
-    def stopped():
-        raise KeyboardInterrupt
-        yield
-
-    assert go(net, stopped(), optimizer, schedule)["loss"] == []
+    assert go(*parts(), on_step=pressed_after(2))["loss"] == []
     assert "stopped by hand after 0 of 4 epochs: nothing was stored" in capsys.readouterr().out
 
 
@@ -231,7 +304,8 @@ def test_a_flipped_bit_is_refused(stored, share, refuses):
 
 def test_a_file_of_another_form_is_refused(stored, refuses):
     """An older or newer version's, or any other file."""
-    stored.write_bytes(stored.read_bytes().replace(b"checkpoint 1", b"checkpoint 0"))
+    assert gu._CHECKPOINT_MARK.endswith(b"checkpoint 2\n")
+    stored.write_bytes(stored.read_bytes().replace(b"checkpoint 2", b"checkpoint 1"))
     check_refused(stored, parts(), refuses, "no checkpoint of this version")
     torch.save(parts()[0].state_dict(), stored)
     check_refused(stored, parts(), refuses, "no checkpoint of this version")
@@ -275,18 +349,29 @@ def test_other_labels_are_another_data_set(stored, refuses):
 
 
 @pytest.mark.parametrize(("options", "words"), [
-    ({"batch_size": 20}, ("parameter", "batch_size 40, not 20", "number of steps 12, not 24")),
-    ({"epochs": 6}, ("number of steps 12, not 18",)),
+    ({"batch_size": 20}, ("batch_size 40, not 20", "total_steps of the schedule 12, not 24")),
+    ({"epochs": 6}, ("total_steps of the schedule 12, not 18",)),
     ({"optimizer": torch.optim.Adam}, ("optimizer SGD, not Adam",)),
     ({"scale": (0.5, 1.0)}, ("scale [0.08, 1.0], not [0.5, 1.0]",)),
+    ({"ratio": (1.0, 1.0)}, ("ratio [0.75, 1.3333333333333333], not [1.0, 1.0]",)),
     ({"flip": False}, ("flip True, not False",)),
-])
+    ({"seed": 1}, ("seed 0, not 1",)),
+    ({"mean": (0.5, 0.5, 0.5)}, ("mean", "not [0.5, 0.5, 0.5]")),
+    ({"std": (0.5, 0.5, 0.5)}, ("std", "not [0.5, 0.5, 0.5]")),
+    ({"count": 110}, ("data",)),
+], ids=str)
 def test_another_setting_is_refused_by_its_name(stored, options, words, refuses):
     built = parts(**options)
     with pytest.raises(RuntimeError) as caught:
         go(*built, checkpoint=stored)
     assert any(word in str(caught.value) for word in words)
     check_refused(stored, parts(**options), refuses, "was trained with")
+
+
+def test_another_size_is_refused(stored, refuses):
+    net, batches, optimizer, schedule = parts()
+    smaller = gu.Batches(batches.images, batches.labels, 40, 24, True)
+    check_refused(stored, (net, smaller, optimizer, schedule), refuses, "image_size [32], not [24]")
 
 
 def test_another_precision_is_refused(stored, refuses):
@@ -309,20 +394,42 @@ def test_a_folder_in_the_files_place_is_refused(tmp_path, refuses):
         go(*parts(), checkpoint=tmp_path)
 
 
-@pytest.mark.parametrize("fault", ["write", "rename"])
-def test_a_full_disk_is_said_and_leaves_the_file_before(stored, monkeypatch, fault, refuses):
-    before = stored.read_bytes()
+def fill_the_disk(monkeypatch, fault, kind, epochs):
+    """From now on nothing can be stored, so many times."""
+    times, original = iter(range(epochs)), {"write": os.fsync, "rename": kind.replace}[fault]
 
     def full(*arguments):
+        if next(times, None) is None:
+            return original(*arguments)
         raise OSError(28, "No space left on device")
 
-    if fault == "write":
-        monkeypatch.setattr(os, "fsync", full)
-    else:
-        monkeypatch.setattr(type(stored), "replace", full)
-    with refuses(RuntimeError, str(stored), "No space left", "still good"):
-        go(*parts(), checkpoint=stored)
+    monkeypatch.setattr(*{"write": (os, "fsync"), "rename": (kind, "replace")}[fault], full)
+
+
+@pytest.mark.parametrize("fault", ["write", "rename"])
+def test_a_full_disk_is_said_and_the_run_goes_on(stored, monkeypatch, fault, capsys):
+    whole, halves = parts(), parts()
+    expected = go(*whole)
+    before = stored.read_bytes()
+    capsys.readouterr()
+    fill_the_disk(monkeypatch, fault, type(stored), 100)
+    check_same(go(*halves, checkpoint=stored), halves[0], expected, whole[0])
     assert stored.read_bytes() == before
+    lines = [line for line in capsys.readouterr().out.splitlines() if "cannot be written" in line]
+    assert len(lines) == 2
+    for line in lines:
+        for words in (str(stored), "No space left on device", "what was stored before is still good"):
+            assert words in line
+
+
+def test_once_there_is_room_again_the_next_epoch_is_stored(stored, monkeypatch, capsys):
+    fill_the_disk(monkeypatch, "write", type(stored), 1)
+    net, *others = parts()
+    history = go(net, *others, checkpoint=stored)
+    assert capsys.readouterr().out.count("cannot be written") == 1
+    again = parts(weights=1)
+    check_same(go(*again, checkpoint=stored), again[0], history, net)
+    assert not list(stored.parent.glob("*.part"))
 
 
 # Runs that cannot go on
@@ -371,6 +478,21 @@ def test_batches_take_a_size_for_each_epoch_of_which_the_last_stays():
     images, labels = gu.make_shapes(20, seed=0)
     batches = gu.Batches(images, labels, 10, [16, 24, 40], True)
     assert batches.image_size == 16
-    assert [next(iter(batches))[0].shape[-1] for _ in range(5)] == [16, 24, 40, 40, 40]
+    assert [{X.shape[-1] for X, _ in batches} for _ in range(5)] == [{16}, {24}, {40}, {40}, {40}]
     assert batches.image_size == 40
+    batches.set_epoch(1)
+    assert batches.image_size == 24
     assert gu.Batches(images, labels, 10, [16, 24, 40], False).image_size == 40
+
+
+def test_a_fresh_run_starts_with_the_first_size_whatever_the_batches_did_before():
+    net, batches, *_ = parts()
+    batches = gu.Batches(batches.images, batches.labels, 60, [16, 24, 32], True)
+    sizes = []
+    net.register_forward_pre_hook(lambda layer, inputs: sizes.append(inputs[0].shape[-1]) if net.training else None)
+    for epochs in (2, 3, 1):                                # a cell that is run again, with other numbers
+        next(iter(batches))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+        sizes.clear()
+        go(net, batches, optimizer, None, epochs)
+        assert sizes == [16, 16, 24, 24, 32, 32][:2 * epochs]

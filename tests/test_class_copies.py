@@ -1,5 +1,4 @@
 """The class's copies: no answers in them, everything that a notebook needs beside them, and nothing else changed."""
-import importlib.util
 import os
 import subprocess
 import sys
@@ -9,11 +8,7 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SCRIPT = ROOT / "notebooks" / "class_copies.py"
-
-specification = importlib.util.spec_from_file_location("class_copies", SCRIPT)
-class_copies = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(class_copies)
+SCRIPT = ROOT / "tools" / "class_copies.py"
 
 
 def run(*arguments):

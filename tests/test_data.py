@@ -1,5 +1,8 @@
 """The built-in shapes, and CIFAR-10 from either of its official versions. Nothing here touches the network."""
+import builtins
 import hashlib
+import io
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from torch.nn import functional as F
 from torchvision.datasets import CIFAR10
 
 import googlenet_utils as gu
-from reading_speed import as_records, python_layout
+from layouts import as_records, python_layout
 
 
 @pytest.fixture(autouse=True)
@@ -37,8 +40,7 @@ def records():
 def fake_binary(folder, records, monkeypatch):
     """The records as a binary version that counts as the official one."""
     write_binary(folder, records)
-    monkeypatch.setattr(gu, "_BINARY_SHA1", {f"{name}.bin": hashlib.sha1(batch.tobytes()).hexdigest()
-                                             for name, batch in records.items()})
+    monkeypatch.setattr(gu, "_BINARY_SHA1", hashlib.sha1(np.concatenate([*records.values()]).tobytes()).hexdigest())
     return folder
 
 
@@ -118,8 +120,8 @@ def test_a_shapes_name_says_what_is_drawn():
     def change(name, dimension):                            # of neighbours along a dimension: 1 down, 2 to the right
         return kinds[name].diff(dim=dimension).abs().mean().item()
 
-    covered = {name: (pictures - pictures.amin(dim=(1, 2), keepdim=True)).mean().item()
-               for name, pictures in kinds.items()}
+    covered = {name: (images - images.amin(dim=(1, 2), keepdim=True)).mean().item()
+               for name, images in kinds.items()}
     assert change("bars", 1) > 1.2 * change("bars", 2)
     assert change("columns", 2) > 1.2 * change("columns", 1)
     assert covered["square"] > covered["disc"] > covered["ring"]
@@ -153,7 +155,7 @@ def test_a_linear_classifier_stays_clearly_behind_a_convolutional_one():
     assert convolutional - linear > 0.3
 
 
-def test_the_set_of_shapes_is_whole_and_its_test_pictures_are_others():
+def test_the_set_of_shapes_is_whole_and_its_test_images_are_others():
     data = gu.load_images("shapes")
     check_is_shapes(data)
     # Stored results were measured on these.
@@ -217,8 +219,7 @@ def test_cifar_10_is_the_one_that_its_authors_publish(cifar10):
     records = np.column_stack([labels, images])
     assert {name: hashlib.sha1(batch.tobytes()).hexdigest()
             for name, batch in zip(published, np.split(records, 6))} == published
-    assert hashlib.sha1(records.tobytes()).hexdigest() == "b455e24e59794000a288a6689340f55f6641a79d"
-    assert published == gu._BINARY_SHA1
+    assert hashlib.sha1(records.tobytes()).hexdigest() == "b455e24e59794000a288a6689340f55f6641a79d" == gu._BINARY_SHA1
 
 
 # Reading, on files that are made up here
@@ -228,10 +229,9 @@ def test_the_binary_version_is_read(fake_binary, records, source):
     check_is_records(gu.load_images(source, fake_binary), records)
 
 
-@pytest.mark.parametrize("source", ["cifar10", "auto"])
-def test_the_python_version_is_read(folder, records, monkeypatch, source):
+def test_the_python_version_is_read(folder, records, monkeypatch):
     write_python(folder, records, monkeypatch)
-    check_is_records(gu.load_images(source, folder), records)
+    check_is_records(gu.load_images("cifar10", folder), records)
 
 
 def test_the_images_can_be_written_to(fake_binary):
@@ -240,43 +240,125 @@ def test_the_images_can_be_written_to(fake_binary):
     assert not data.train_images[0].any()
 
 
-@pytest.mark.parametrize("name", ["data_batch_2.bin", "test_batch.bin"])
-def test_a_flipped_byte_in_a_binary_file_is_refused_with_its_name(fake_binary, name, refuses):
-    path = fake_binary / "cifar-10-batches-bin" / name
-    with path.open("r+b") as file:
-        file.seek(20_000_000)
-        byte = file.read(1)[0]
-        file.seek(20_000_000)
-        file.write(bytes([byte ^ 1]))
-    with refuses(RuntimeError, str(path), "damaged", "unpack"):
-        gu.load_images("cifar10", fake_binary)
-
-
-def test_a_binary_file_that_was_cut_off_is_refused_with_its_name(fake_binary, refuses):
-    path = fake_binary / "cifar-10-batches-bin" / "data_batch_1.bin"
-    path.write_bytes(path.read_bytes()[:1_000])
-    with refuses(RuntimeError, str(path), "damaged", "unpack"):
-        gu.load_images("cifar10", fake_binary)
-
-
-def test_a_missing_binary_file_is_refused_with_its_name(fake_binary, refuses):
-    path = fake_binary / "cifar-10-batches-bin" / "data_batch_2.bin"
-    path.unlink()
-    with refuses(RuntimeError, str(path), "No such file", "unpack"):
-        gu.load_images("cifar10", fake_binary)
-
-
-@pytest.mark.parametrize("harm", ["flip a byte", "remove"])
-def test_a_python_version_that_is_not_the_official_one_is_not_used(folder, records, monkeypatch, harm, refuses):
-    write_python(folder, records, monkeypatch)
-    path = folder / "cifar-10-batches-py" / "data_batch_2"
+def flip_a_byte(path):
     content = bytearray(path.read_bytes())
     content[1_000_000] ^= 1
-    path.unlink()
-    if harm == "flip a byte":
-        path.write_bytes(content)
-    with refuses(RuntimeError, str(path.parent), "damaged or incomplete", "delete the folder"):
+    path.write_bytes(content)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:1_000])
+
+
+@pytest.mark.parametrize(("name", "harm"), [("data_batch_2.bin", flip_a_byte), ("data_batch_1.bin", cut),
+                                            ("test_batch.bin", Path.unlink)])
+def test_a_binary_version_that_is_not_the_official_one_is_not_used(fake_binary, refuses, name, harm):
+    harm(fake_binary / "cifar-10-batches-bin" / name)
+    with refuses(RuntimeError, str(fake_binary / "cifar-10-batches-bin"), "damaged or incomplete", "checksum",
+                 "delete the folder"):
+        gu.load_images("cifar10", fake_binary)
+
+
+def test_what_a_mac_leaves_beside_the_files_on_a_stick_does_no_harm(fake_binary, records):
+    for name in ("._data_batch_1.bin", "._test_batch.bin", ".DS_Store"):
+        (fake_binary / "cifar-10-batches-bin" / name).write_bytes(b"Mac OS X")
+    check_is_records(gu.load_images("cifar10", fake_binary), records)
+
+
+@pytest.mark.parametrize("harm", [flip_a_byte, Path.unlink])
+def test_a_python_version_that_is_not_the_official_one_is_not_used(folder, records, monkeypatch, harm, refuses):
+    write_python(folder, records, monkeypatch)
+    harm(folder / "cifar-10-batches-py" / "data_batch_2")
+    with refuses(RuntimeError, str(folder / "cifar-10-batches-py"), "damaged or incomplete", "delete the folder"):
         gu.load_images("cifar10", folder)
+
+
+@pytest.mark.parametrize("version", ["binary", "python"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(folder, records, monkeypatch, refuses, version):
+    if version == "binary":
+        write_binary(folder, records)
+    else:
+        write_python(folder, records, monkeypatch)
+    opened = io.open
+
+    def denied(path, *arguments, **options):
+        if str(path).endswith(("test_batch", "test_batch.bin")):
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(io, "open", denied)                 # pathlib's
+    monkeypatch.setattr(builtins, "open", denied)           # torchvision's
+    with refuses(RuntimeError, str(folder), "Permission denied"):
+        gu.load_images("cifar10", folder)
+
+
+def test_a_broken_torchvision_is_not_called_a_damaged_file(folder, records, monkeypatch):
+    write_python(folder, records, monkeypatch)
+
+    class Broken:                                           # as after torch alone was upgraded
+        def find_spec(self, name, *_):
+            if name == "torchvision.datasets":
+                raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.delitem(sys.modules, "torchvision.datasets")
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    with pytest.raises(RuntimeError, match="operator torchvision::nms does not exist"):
+        gu.load_images("cifar10", folder)
+
+
+# Splits
+
+def check_is_split(split, images, labels):
+    assert isinstance(split, gu.Split)
+    assert torch.equal(split.images, images)
+    assert torch.equal(split.labels, labels)
+
+
+@pytest.mark.parametrize(("count", "kept"), [(0, 0), (1, 1), (15, 15), (20, 20), (21, 20)])
+def test_the_first_and_the_last_of_a_split_are_splits(count, kept):
+    images, labels = split = gu.make_shapes(20, seed=0)
+    check_is_split(split.first(count), images[:kept], labels[:kept])
+    check_is_split(split.last(count), images[20 - kept:], labels[20 - kept:])
+    for part in (split.first(count), split.last(count)):
+        assert part.images.untyped_storage().data_ptr() == images.untyped_storage().data_ptr()      # no copy
+
+
+@pytest.mark.parametrize("part", [gu.Split.first, gu.Split.last])
+def test_less_than_no_images_are_refused(part, refuses):
+    with refuses(ValueError, "-5"):
+        part(gu.make_shapes(20, seed=0), -5)
+
+
+@pytest.mark.parametrize("validation", [None, 1, 700, np.int64(1_999)])
+def test_validation_is_the_last_of_the_training_images(validation):
+    data, count = gu.load_images("shapes"), 500 if validation is None else int(validation)
+    before = data.training
+    if validation is not None:
+        data = data.split(validation=validation)
+    check_is_split(data.training, data.train_images[:2_000 - count], data.train_labels[:2_000 - count])
+    check_is_split(data.validation, data.train_images[2_000 - count:], data.train_labels[2_000 - count:])
+    check_is_split(data.test, data.test_images, data.test_labels)
+    assert (data.name, data.classes, len(data.train_images)) == ("shapes", gu.SHAPE_CLASSES, 2_000)
+    assert len(before.images) == 1_500                      # the set that was split is as it was
+
+
+@pytest.mark.parametrize("validation", [0, -1, 2_000, 0.2, 500.0, "500", None])
+def test_a_validation_split_without_sense_is_refused(validation, refuses):
+    with refuses(ValueError, "1 to 1,999", repr(validation)):
+        gu.load_images("shapes").split(validation=validation)
+
+
+def test_cifar_10s_validation_images_are_the_last_2000(fake_binary):
+    data = gu.load_images("cifar10", fake_binary)
+    assert [len(split.images) for split in (data.training, data.validation, data.test)] == [18_000, 2_000, 10_000]
+    check_is_split(data.split(validation=10_000).validation, data.train_images[10_000:], data.train_labels[10_000:])
+
+
+def test_a_split_goes_into_batches_as_it_is():
+    data = gu.load_images("shapes")
+    (images, labels), *rest = gu.Batches(*data.validation.first(250), 250, 32, False)
+    assert (len(images), rest) == (250, [])
+    assert torch.equal(labels, data.train_labels[1_500:1_750])
 
 
 # Where it looks, and what happens where there is nothing
@@ -290,6 +372,26 @@ def test_the_environment_variable_names_the_folder_and_root_comes_first(fake_bin
     monkeypatch.setenv("GOOGLENET_DATA_DIR", str(empty))
     assert gu.load_images().name == "shapes"
     assert gu.load_images("cifar10", root=str(fake_binary)).name == "CIFAR-10"
+
+
+@pytest.mark.parametrize("variable", [False, True])
+def test_a_tilde_is_the_home_folder(fake_binary, monkeypatch, tmp_path, variable):
+    (tmp_path / "home").mkdir()
+    fake_binary.rename(tmp_path / "home" / "my data")
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    if variable:
+        monkeypatch.setenv("GOOGLENET_DATA_DIR", "~/my data")
+    assert gu.load_images("cifar10", None if variable else "~/my data").name == "CIFAR-10"
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_the_home_folder_of_nobody_is_refused_and_no_folder_is_named_so(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RuntimeError, match="home"):
+        gu.load_images("cifar10", "~nobody-of-this-name/data")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("variable", [None, ""])

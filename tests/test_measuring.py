@@ -1,10 +1,13 @@
 """Table 1 as data, and what is counted: shapes, parameters, multiply-adds (MAC)."""
 import copy
 import json
+import threading
+import types
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 import googlenet_utils as gu
 
@@ -158,6 +161,111 @@ def test_measuring_changes_nothing_in_the_network(measure):
     assert {p.device.type for p in net.parameters()} == {"cpu"}
     assert [name for name, p in net.named_parameters() if not p.requires_grad] == ["fc.weight", "fc.bias"]
     assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in net.modules())
+
+
+def measure(net, size=64):
+    return gu.trace_shapes(net, size), gu.count_cost(net, size)
+
+
+def test_frozen_parameters_are_counted_too():
+    net = gu.GoogLeNet(num_classes=10)
+    before = measure(net)
+    net.requires_grad_(False)
+    assert measure(net) == before
+
+
+@pytest.mark.parametrize("change", [
+    lambda net: net.half(), lambda net: net.double(), lambda net: net.bfloat16(), lambda net: net.to("meta"),
+    lambda net: net.to(memory_format=torch.channels_last), nn.DataParallel,
+    lambda net: torch.compile(net, backend="eager")],
+    ids=["half", "double", "bfloat16", "meta", "channels_last", "DataParallel", "compiled"])
+def test_the_same_whatever_the_weights_are_made_of_and_the_network_is_wrapped_in(change):
+    net = gu.GoogLeNet(num_classes=10, batch_norm=True)
+    expected = measure(net)
+    assert measure(change(net)) == expected
+
+
+class Recorder:
+    """What a student writes to look inside: it keeps what passes, and holds something that cannot be copied."""
+
+    def __init__(self):
+        self.kept, self.lock = [], threading.Lock()
+
+    def __call__(self, layer, *passing):
+        self.kept.append(passing[-1])
+
+    method = __call__
+
+
+@pytest.mark.parametrize("hook", [
+    lambda layer, record: layer.register_forward_hook(record),
+    lambda layer, record: layer.register_forward_hook(record.method, always_call=True),
+    lambda layer, record: layer.register_forward_hook(record, with_kwargs=True),
+    lambda layer, record: layer.register_forward_pre_hook(record),
+    lambda layer, record: layer.register_full_backward_hook(record)],
+    ids=["forward", "bound method", "with kwargs", "before", "backward"])
+def test_a_students_hooks_do_not_run_in_it_and_stay(hook):
+    net, record = gu.GoogLeNet(num_classes=10), Recorder()
+    expected = measure(net)
+    net.handle = hook(net.stage3[0], record)
+    assert measure(net) == expected
+    assert record.kept == []
+    net(torch.rand(1, 3, 64, 64)).sum().backward()
+    assert len(record.kept) == 1, "the network itself has its hook yet"
+
+
+@pytest.mark.parametrize("keep", [
+    lambda net, x: setattr(net, "kept", x), lambda net, x: setattr(net.stage3[0], "kept", [x, x * 2]),
+    lambda net, x: setattr(net, "kept", {"stage1": (x,)}),
+    lambda net, x: setattr(net, "kept", types.SimpleNamespace(outputs=[x])),
+    lambda net, x: net.register_buffer("kept", x, persistent=False)],
+    ids=["tensor", "list", "dict", "object", "buffer"])
+def test_an_activation_that_the_network_keeps_is_no_hindrance(keep):
+    net = gu.GoogLeNet(num_classes=10)
+    expected, activation = measure(net), net.stage1(torch.rand(1, 3, 64, 64))
+    assert not activation.is_leaf                           # of which torch makes no deep copy
+    keep(net, activation)
+    assert measure(net) == expected
+
+
+class Unusual(nn.Module):
+    """One layer gives two results, and two layers have the same weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.split = gu.convolution(3, 8, kernel_size=1)
+        self.split.forward = lambda x: (x[:, :1], x)
+        self.first, self.second = nn.Linear(10, 10), nn.Linear(10, 10)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return self.second(self.first(self.split(x)[1]))
+
+
+def test_layers_that_share_their_weights_or_give_two_results_are_counted():
+    rows, cost = measure(Unusual(), 10)
+    assert cost == gu.Cost(parameters=8 * 3 + 8 + 100 + 10 + 10, macs=2 * 3 * 10 * 100)
+    assert [(row.name, row.shape) for row in rows] == [("split", ()), ("first", (3, 10, 10)), ("second", (3, 10, 10))]
+
+
+def test_a_layer_whose_weight_is_computed_costs_what_it_computes():
+    pruned = prune.l1_unstructured(nn.Conv2d(3, 8, kernel_size=3), "weight", 0.5)
+    normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 8, kernel_size=3))
+    assert {gu.count_cost(layer, 10).macs for layer in (pruned, normed)} == {3 * 8 * 9 * 8 * 8}
+
+
+@pytest.mark.parametrize("lazy", [
+    lambda: nn.LazyConv2d(8, kernel_size=3), lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(5)),
+    lambda: nn.Sequential(nn.Conv2d(3, 8, kernel_size=3), nn.LazyBatchNorm2d(affine=False))],
+    ids=["convolution", "linear", "batch norm"])
+def test_lazy_layers_are_to_see_a_batch_first(lazy, refuses):
+    net = nn.Sequential(lazy())
+    for refusing in (gu.trace_shapes, gu.count_cost):
+        with refuses(ValueError, "lazy layers", "send one batch through it first"):
+            refusing(net, 10)
+    net(torch.rand(2, 3, 10, 10))
+    rows, cost = measure(net, 10)
+    assert cost == (sum(row.parameters for row in rows), sum(row.macs for row in rows))
 
 
 def test_a_stored_result_is_read_and_a_missing_one_is_refused(tmp_path, monkeypatch, refuses):

@@ -2,13 +2,18 @@
 import copy
 import inspect
 import math
+import pickle
+import warnings
 
 import pytest
 import torch
 import torchvision
 from d2l import torch as d2l
 from torch import nn
+from torch._subclasses import FakeTensorMode
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
+from torchvision.models.feature_extraction import create_feature_extractor
 
 import googlenet_utils as gu
 
@@ -22,6 +27,8 @@ BLOCKS = {
     "stage5.0": (832, 256, 160, 320, 32, 128, 128), "stage5.1": (832, 384, 192, 384, 48, 128, 128),
 }
 OPTIONS = [{"batch_norm": batch_norm, "small_images": small} for batch_norm in (False, True) for small in (False, True)]
+
+EVERY_OPTION = {"batch_norm": True, "small_images": True, "aux": True, "dropout": 0.4}
 
 
 def layers(small_images=False):
@@ -105,7 +112,7 @@ def randomise(net):
 
 
 def spread(net, side):
-    """How much the scores differ between 32 random images: the standard deviation, mean over the scores."""
+    """How much the logits differ between 32 random images: the standard deviation, mean over the classes."""
     with torch.no_grad():
         return net(torch.rand(32, 3, side, side)).std(dim=0).mean().item()
 
@@ -163,7 +170,7 @@ def test_the_same_weights_give_the_same_numbers_as_a_plain_version(side):
     net.load_state_dict(weights)
     with torch.no_grad():
         expected = plain_googlenet(weights, images)
-        assert (expected[0] - expected[1]).std() > 0.05     # scores that say something about the image
+        assert (expected[0] - expected[1]).std() > 0.05     # logits that say something about the image
         torch.testing.assert_close(net(images), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -192,8 +199,8 @@ def test_a_block_concatenates_its_four_paths_in_order():
 
 def test_a_block_can_be_built_with_batch_norm_on_its_own():
     block = gu.Inception(5, 2, (3, 4), (6, 7), 8, batch_norm=True)
-    scores = block(torch.randn(64, 5, 6, 6) * 100)          # in train mode the batch's own size is taken out
-    assert scores.shape == (64, 21, 6, 6)
+    joined = block(torch.randn(64, 5, 6, 6) * 100)          # in train mode the batch's own size is taken out
+    assert joined.shape == (64, 21, 6, 6)
     before_relu = block.p1_1(torch.randn(64, 5, 6, 6) * 100)
     torch.testing.assert_close(before_relu.std(dim=(0, 2, 3)), torch.ones(2), rtol=0.01, atol=0)
 
@@ -222,12 +229,12 @@ def plain_head(state, name, x, windows):
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_two_heads_give_scores_in_training_and_are_gone_at_inference(batch_norm):
+def test_two_heads_give_logits_in_training_and_are_gone_at_inference(batch_norm):
     net = gu.GoogLeNet(num_classes=7, aux=True, batch_norm=batch_norm)
     images = torch.randn(2, 3, 64, 64)
     outputs = net(images)
     assert isinstance(outputs, tuple)
-    assert [tuple(scores.shape) for scores in outputs] == [(2, 7)] * 3
+    assert [tuple(logits.shape) for logits in outputs] == [(2, 7)] * 3
     assert net.eval()(images).shape == (2, 7)
 
 
@@ -255,9 +262,22 @@ def test_a_head_averages_to_four_by_four_and_computes_what_a_plain_version_does(
         torch.testing.assert_close(head(x), plain_head(state, "head", x, windows), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(14, 14), (15, 15), (14, 15), (13, 14), (8, 8), (7, 5), (4, 4), (2, 2), (1, 1)])
+def test_only_a_14x14_map_is_averaged_with_the_papers_windows(shape):
+    x = torch.randn(2, 3, *shape)
+    averaged, adaptive = gu.average_to_4x4(x), F.adaptive_avg_pool2d(x, (4, 4))
+    assert averaged.shape == (2, 3, 4, 4)
+    if shape == (14, 14):
+        windows = x.unfold(2, 5, 3).unfold(3, 5, 3)
+        torch.testing.assert_close(averaged, windows.mean(dim=(-2, -1)))
+        assert (averaged - adaptive).abs().max() > 0.1
+    else:
+        assert torch.equal(averaged, adaptive)
+
+
 def test_a_head_drops_seventy_percent_of_its_features_in_training_only():
     head = gu.AuxiliaryHead(6, 1024)
-    with torch.no_grad():                                   # 1,024 features of 1, each shown as a score of its own
+    with torch.no_grad():                                   # 1,024 features of 1, each shown as a logit of its own
         for p in head.parameters():
             p.zero_()
         head.fc1.bias.fill_(1)
@@ -458,10 +478,20 @@ def test_a_network_for_large_images_names_the_one_for_small_images(refuses):
         gu.GoogLeNet(num_classes=10)(torch.rand(1, 3, 31, 31))
 
 
-@pytest.mark.parametrize("shape", [(2, 1, 32, 32), (3, 32, 32), (2, 32, 32, 3)])
-def test_images_with_other_channels_are_refused(shape, refuses):
-    with refuses(ValueError, "N x 3 x height x width", " x ".join(map(str, shape))):
+@pytest.mark.parametrize("shape", [(2, 1, 32, 32), (3, 32, 32), (2, 32, 32, 3), (3072,), (2, 1, 3, 32, 32)])
+def test_images_of_another_shape_are_refused(shape, refuses):
+    with refuses(ValueError, "this GoogLeNet takes a tensor, a batch of N x 3 x height x width, but the input is a "
+                             f"Tensor with the shape {' x '.join(map(str, shape))}"):
         gu.GoogLeNet(num_classes=10)(torch.rand(shape))
+
+
+@pytest.mark.parametrize(("given", "words"), [
+    (torch.rand(2, 3, 32, 32).numpy(), "a ndarray with the shape 2 x 3 x 32 x 32"),
+    ([torch.rand(3, 32, 32)] * 2, "a list"), ((torch.rand(2, 3, 32, 32), torch.arange(2)), "a tuple"),
+    (None, "a NoneType")])
+def test_what_is_no_tensor_is_refused(given, words, refuses):
+    with refuses(ValueError, f"takes a tensor, a batch of N x 3 x height x width, but the input is {words}"):
+        gu.GoogLeNet(num_classes=10)(given)
 
 
 def test_grey_images_enter_a_network_that_was_built_for_them(refuses):
@@ -469,3 +499,180 @@ def test_grey_images_enter_a_network_that_was_built_for_them(refuses):
     assert net(torch.rand(2, 1, 32, 32)).shape == (2, 10)
     with refuses(ValueError, "N x 1 x height x width", "2 x 3 x 32 x 32"):
         net(torch.rand(2, 3, 32, 32))
+
+
+@pytest.mark.parametrize("weights", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_images_have_the_weights_dtype_and_others_are_refused_by_name(weights, refuses):
+    net = gu.GoogLeNet(num_classes=10).to(weights).eval()
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        logits = net(images.to(weights))
+    assert logits.dtype == weights
+    assert logits.isfinite().all()
+    floats = {torch.float32, torch.float64, torch.float16, torch.bfloat16} - {weights}
+    for other in (*floats, torch.uint8, torch.int64, torch.bool, torch.complex64):
+        with refuses(ValueError, "this GoogLeNet takes", f" as {weights}, not {other}", "Batches", f"to({weights})"):
+            net((images * 255).to(other))
+
+
+def test_under_autocast_images_may_have_its_dtype_but_are_still_floats(refuses):
+    net = gu.GoogLeNet(num_classes=10).eval()
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        halves, whole = net(images.bfloat16()), net(images)
+        with refuses(ValueError, " as torch.float32, not torch.uint8"):
+            net((images * 255).to(torch.uint8))
+    assert halves.dtype == whole.dtype == torch.bfloat16
+    assert torch.equal(halves, whole)                       # autocast rounds the images in the same way
+    torch.testing.assert_close(whole.float(), net(images).detach(), rtol=0.1, atol=0.1)
+
+
+def test_under_autocast_doubles_which_it_does_not_convert_are_refused(refuses):
+    with torch.autocast("cpu", torch.bfloat16), refuses(ValueError, " as torch.float32, not torch.float64"):
+        gu.GoogLeNet(num_classes=10)(torch.rand(2, 3, 32, 32, dtype=torch.float64))
+
+
+# In other people's tools
+
+def together(net, other, images):
+    """What both give for the same images, as lists of tensors, dropping the same features."""
+    outputs = []
+    for function in (copy.deepcopy(net), other):            # in train mode, batch norm's statistics move
+        torch.manual_seed(1)
+        output = function(images)
+        outputs.append(list(output) if isinstance(output, tuple) else [output])
+    return outputs
+
+
+@pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("aux", [True, False], ids=["aux", "no aux"])
+def test_torch_fx_follows_it_and_gives_its_numbers_at_every_size(aux, train):
+    """With heads, both poolings: 224 pixels give their 14 x 14 maps, other sizes other ones."""
+    net = randomise(gu.GoogLeNet(num_classes=10, batch_norm=True, aux=aux, dropout=0.4)).train(train)
+    traced = torch.fx.symbolic_trace(copy.deepcopy(net))
+    for side in (224, 96, 65, 32):
+        with torch.no_grad():
+            expected, given = together(net, traced, torch.randn(2, 3, side, side + (side == 65)))
+        assert len(expected) == (3 if aux and train else 1)
+        for one, other in zip(expected, given, strict=True):
+            assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("aux", [True, False], ids=["aux", "no aux"])
+def test_torchvision_extracts_its_features(aux, train):
+    net = randomise(gu.GoogLeNet(num_classes=10, aux=aux, dropout=0.4)).train(train)
+    seen = []
+    with warnings.catch_warnings():
+        if aux:                                             # torchvision's: its graphs for train and eval differ then
+            warnings.filterwarnings("ignore", message="NOTE: The nodes obtained by tracing the model in eval mode")
+        extractor = create_feature_extractor(net, {"stage4": "f"})
+    net.stage4.register_forward_hook(lambda layer, inputs, output: seen.append(output))
+    if aux and train:                                       # there the network asks stage 4 layer by layer
+        net.stage4[-1].register_forward_hook(lambda layer, inputs, output: seen.append(output))
+    for side in (224, 64):
+        images = torch.randn(2, 3, side, side)
+        seen.clear()
+        with torch.no_grad():
+            features = extractor(images)
+            seen.clear()
+            net(images)
+        assert list(features) == ["f"]
+        assert features["f"].shape == (2, 832, side // 32, side // 32)
+        assert torch.equal(features["f"], seen[0])
+
+
+def test_torch_export_takes_it_with_a_free_number_of_images():
+    net = randomise(gu.GoogLeNet(num_classes=10)).eval()
+    program = torch.export.export(net, (torch.randn(2, 3, 64, 64),), dynamic_shapes=({0: torch.export.Dim("images")},))
+    exported = program.module()
+    with torch.no_grad():
+        for count in (1, 2, 5):
+            images = torch.randn(count, 3, 64, 64)
+            torch.testing.assert_close(exported(images), net(images), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace:FutureWarning", "ignore:Converting a tensor to a Python boolean")
+def test_torch_jit_traces_it():
+    net = randomise(gu.GoogLeNet(num_classes=10)).eval()
+    with torch.no_grad():
+        traced = torch.jit.trace(net, torch.randn(2, 3, 64, 64))
+        images = torch.randn(5, 3, 96, 96)
+        torch.testing.assert_close(traced(images), net(images), rtol=1e-5, atol=1e-5)
+
+
+def test_torch_compile_runs_it():
+    net = gu.GoogLeNet(num_classes=10, aux=True)
+    faster = torch.compile(net, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        for one, other in zip(*together(net, faster, torch.randn(2, 3, 64, 64)), strict=True):
+            assert torch.equal(one, other)
+
+
+def averaged(net):
+    average = AveragedModel(net)
+    average.update_parameters(net)
+    return average
+
+
+@pytest.mark.parametrize("through", [lambda net: pickle.loads(pickle.dumps(net)), copy.deepcopy, averaged,
+                                     nn.DataParallel], ids=["pickle", "deepcopy", "AveragedModel", "DataParallel"])
+def test_a_copy_or_a_wrapper_gives_its_numbers(through):
+    for options in ({}, EVERY_OPTION):
+        net = randomise(gu.GoogLeNet(num_classes=10, **options))
+        images = torch.randn(2, 3, 32, 32)
+        for train in (True, False):
+            net.train(train)
+            other = through(net).train(train)
+            with torch.no_grad():
+                for one, given in zip(*together(net, other, images), strict=True):
+                    assert torch.equal(one, given)
+
+
+def test_its_last_layer_can_be_exchanged_for_other_classes():
+    """As in torchvision's tutorial on transfer: what was learned stays, and a new layer learns."""
+    net = gu.GoogLeNet(num_classes=1000, aux=True)
+    net.requires_grad_(False)
+    net.fc = nn.Sequential(nn.Dropout(0.2), nn.Linear(1024, 4))
+    images = torch.randn(2, 3, 64, 64)
+    logits, *auxiliary = net(images)
+    assert logits.shape == (2, 4)
+    assert [tuple(head.shape) for head in auxiliary] == [(2, 1000)] * 2
+    logits.sum().backward()
+    assert [name for name, p in net.named_parameters() if p.grad is not None] == ["fc.1.weight", "fc.1.bias"]
+    assert net.eval()(images).shape == (2, 4)
+
+
+# On a GPU that is not there: tensors without data, which know their device
+
+@pytest.fixture
+def imagined_gpu():
+    with FakeTensorMode():
+        yield torch.device("cuda")
+
+
+@pytest.mark.parametrize("options", [{}, EVERY_OPTION], ids=str)
+def test_a_forward_pass_on_a_gpu_meets_no_tensor_elsewhere(imagined_gpu, options):
+    with imagined_gpu:
+        net = gu.GoogLeNet(num_classes=10, **options)
+    for train in (True, False):
+        for side in (224, 64):
+            output = net.train(train)(torch.empty(2, 3, side, side, device=imagined_gpu))
+            for logits in output if isinstance(output, tuple) else (output,):
+                assert logits.device.type == "cuda"
+    with pytest.raises(RuntimeError, match="same device"):
+        net(torch.empty(2, 3, 64, 64))
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_batches_on_a_gpu_meet_no_tensor_elsewhere(imagined_gpu, train):
+    """Crops are drawn on the processor, so that they are the same everywhere, and then moved."""
+    with torch._subclasses.fake_tensor.unset_fake_temporarily():        # whose labels can be looked at
+        batches = gu.Batches(*gu.make_shapes(10, seed=0), 4, [32, 48], train)
+    batches.device = imagined_gpu
+    for name, value in vars(batches).items():
+        if isinstance(value, torch.Tensor):
+            setattr(batches, name, torch.empty(value.shape, dtype=value.dtype, device=imagined_gpu))
+    for side in (32, 48) if train else (48, 48):
+        shapes = [(tuple(X.shape), X.device.type, X.dtype, y.device.type) for X, y in batches]
+        assert shapes == [((count, 3, side, side), "cuda", torch.float32, "cuda") for count in (4, 4, 2)]

@@ -68,7 +68,7 @@ def test_is_valid_with_an_id_for_every_cell(path):
 
 def test_was_run_from_top_to_bottom(path):
     counts = [cell.execution_count for cell in cells_of(path)]
-    assert counts == list(range(1, len(counts) + 1)), "run it from top to bottom: python tests/run_notebooks.py"
+    assert counts == list(range(1, len(counts) + 1)), "run it from top to bottom: python tools/run_notebooks.py"
 
 
 def test_every_cell_that_prints_or_shows_has_its_output(path):
@@ -112,7 +112,7 @@ def test_pictures_in_the_text_have_a_text_alternative(path):
 def test_set_up_cell_is_the_same_everywhere_and_asks_for_this_version(path):
     first = cells_of(path)[0]
     assert "set-up" in tags_of(first), "the set-up cell comes first"
-    assert first.source == write_address.set_up_cell(), "run: python tests/write_address.py"
+    assert first.source == write_address.set_up_cell(), "run: python tools/write_address.py"
     assert re.findall(r"\d+\.\d+\.\d+", first.source) == [gu.__version__]
 
 

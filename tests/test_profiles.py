@@ -1,4 +1,6 @@
-"""Which profile a machine gets, and what it prints."""
+"""Which profile and which device a machine gets, and what is printed."""
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -17,9 +19,9 @@ def machine(monkeypatch):
 
 
 @pytest.mark.parametrize(("hardware", "name", "reason"), [
-    ({}, "cpu", "no GPU was found"),
+    ({}, "cpu", "no NVIDIA GPU was found"),
     ({"cuda": "NVIDIA A100-SXM4-40GB"}, "gpu", "this machine has a GPU, NVIDIA A100-SXM4-40GB"),
-    ({"mps": True}, "cpu", "not timed on Apple's GPU"),
+    ({"mps": True}, "cpu", "no NVIDIA GPU was found"),            # Apple's is there, on which 224 pixels were not timed
     ({"cuda": "NVIDIA A100-SXM4-40GB", "mps": True}, "gpu", "NVIDIA A100-SXM4-40GB"),
 ], ids=["nothing", "cuda", "mps", "both"])
 def test_the_hardware_decides_where_nothing_is_said(machine, capsys, hardware, name, reason):
@@ -91,3 +93,29 @@ def test_the_network_of_a_profile_takes_its_images(name):
     assert 1 <= profile.batch_size <= profile.train_images
     assert profile.epochs == len(profile.image_sizes) >= 1
     assert profile.image_size == profile.image_sizes[-1]
+
+
+# The device
+
+def newest(found):
+    """torch.accelerator as torch 2.7 and later have it, on a machine with this accelerator or with none."""
+    def current_accelerator(check_available=False):
+        return None if check_available and found is None else torch.device(found or "cuda")
+    return SimpleNamespace(is_available=lambda: found is not None, current_accelerator=current_accelerator)
+
+
+def torch_2_6(found):
+    """The same without `check_available`, which came in 2.7. A build for CUDA names it even where there is no GPU."""
+    return SimpleNamespace(is_available=lambda: found is not None,
+                           current_accelerator=lambda: torch.device(found or "cuda"))
+
+
+@pytest.mark.parametrize("version", [newest, torch_2_6])
+@pytest.mark.parametrize("found", [None, "cuda", "mps", "xpu"])
+def test_the_device_is_the_accelerator_or_else_the_cpu(monkeypatch, version, found):
+    monkeypatch.setattr(torch, "accelerator", version(found))
+    assert gu.choose_device() == torch.device(found or "cpu")
+
+
+def test_the_device_of_this_machine_holds_a_tensor():
+    assert torch.ones(2, device=gu.choose_device()).sum().item() == 2

@@ -4,7 +4,7 @@ pictures have their text alternative.
 usage: python -m pytest -m end_to_end tests/test_slides.py
 
 Needs Chromium and Playwright, as tests/test_jupyterlab.py does, and reveal.js, require.js and jQuery in
-notebooks/slides/ (notebooks/README.md has the command). Where they are missing the tests are skipped, but fail in
+tools/slides/ (notebooks/README.md has the command). Where they are missing the tests are skipped, but fail in
 continuous integration (CI is set). GOOGLENET_SCREENSHOTS names a folder for a picture of each slide.
 """
 import subprocess
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
-PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
+ROOT = Path(__file__).parent.parent
+PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SMALLEST_TEXT = 16          # points, on a slide that is 810 high
 
 pytestmark = pytest.mark.end_to_end
@@ -57,8 +57,8 @@ READY = """() => {
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_every_slide_fits(path, browser, slide_programs, screenshots, tmp_path):
     (tmp_path / "node_modules").symlink_to(slide_programs)
-    done = subprocess.run([sys.executable, "-m", "nbconvert", "--config", NOTEBOOKS / "slides_config.py", "--to",
-                           "slides", path, "--output-dir", tmp_path], cwd=NOTEBOOKS, check=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-m", "nbconvert", "--config", "tools/slides_config.py", "--to", "slides",
+                           path, "--output-dir", tmp_path], cwd=ROOT, check=True, capture_output=True)
     assert b"Alternative text is missing" not in done.stderr
     faults = {}
     with browser.new_context(viewport={"width": 1280, "height": 720}, offline=True) as context:

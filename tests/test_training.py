@@ -1,7 +1,7 @@
 """`train` and `evaluate_accuracy`, step by step against a loop that is written out here; precision; the recipe."""
 import copy
+import dataclasses
 import inspect
-import mmap
 import platform
 import re
 import subprocess
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 import googlenet_utils as gu
 
 ROOT = Path(__file__).resolve().parent.parent
-LOG_LINE = re.compile(r"epoch (\d+), loss (\d+\.\d{4}), train acc ([01]\.\d{3}), test acc ([01]\.\d{3}), "
+LOG_LINE = re.compile(r"epoch (\d+), loss (\d+\.\d{4}), train acc ([01]\.\d{3}), val acc ([01]\.\d{3}), "
                       r"time (\d+\.\d) sec")
 
 
@@ -41,14 +41,14 @@ def sgd(net, lr=0.1):
     return torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9)
 
 
-def run(net, train_iter, test_iter, epochs, *, loss=None, optimizer=None, **options):
+def run(net, train_iter, val_iter, epochs, *, loss=None, optimizer=None, **options):
     """`train` with what most tests here do not care about."""
-    return gu.train(net, train_iter, test_iter, loss or nn.CrossEntropyLoss(), optimizer or sgd(net), "cpu", epochs,
+    return gu.train(net, train_iter, val_iter, loss or nn.CrossEntropyLoss(), optimizer or sgd(net), "cpu", epochs,
                     **{"precision": "float32", "progress": False, **options})
 
 
-def plain_training(net, train_batches, test_batches, epochs, lr_of_step):
-    """What `train` should do, momentum and sums written out; returns loss, train_acc, test_acc, an entry an epoch."""
+def plain_training(net, train_batches, val_batches, epochs, lr_of_step):
+    """What `train` should do, momentum and sums written out; returns loss, train_acc, val_acc: a number per epoch."""
     parameters = list(net.parameters())
     velocity = [torch.zeros_like(p) for p in parameters]
     history, step = [], 0
@@ -56,8 +56,8 @@ def plain_training(net, train_batches, test_batches, epochs, lr_of_step):
         net.train()
         losses, hits = [], []
         for X, y in train_batches:
-            scores = net(X)
-            log_chances = scores - scores.logsumexp(dim=1, keepdim=True)
+            logits = net(X)
+            log_chances = logits - logits.logsumexp(dim=1, keepdim=True)
             each = -log_chances[torch.arange(len(y)), y]
             gradients = torch.autograd.grad(each.mean(), parameters)
             with torch.no_grad():
@@ -65,13 +65,21 @@ def plain_training(net, train_batches, test_batches, epochs, lr_of_step):
                     v.mul_(0.9).add_(g)
                     p.sub_(lr_of_step(step) * v)
             losses += each.tolist()
-            hits += (scores.argmax(dim=1) == y).tolist()
+            hits += (logits.argmax(dim=1) == y).tolist()
             step += 1
         net.eval()
         with torch.no_grad():
-            test_hits = [hit for X, y in test_batches for hit in (net(X).argmax(dim=1) == y).tolist()]
-        history.append([sum(values) / len(values) for values in (losses, hits, test_hits)])
+            val_hits = [hit for X, y in val_batches for hit in (net(X).argmax(dim=1) == y).tolist()]
+        history.append([sum(values) / len(values) for values in (losses, hits, val_hits)])
     return [list(column) for column in zip(*history, strict=True)]
+
+
+class WithLabels(list):
+    """Batches that show all labels at once, as `Batches` does."""
+
+    def __init__(self, batches):
+        super().__init__(batches)
+        self.labels = torch.cat([labels for _, labels in batches])
 
 
 class Probe(nn.Module):
@@ -92,8 +100,8 @@ class Probe(nn.Module):
 @pytest.mark.parametrize("sizes", [(7,), (3, 3, 1), (1, 6), (1,) * 7], ids=str)
 def test_accuracy_counts_every_image_once_whatever_the_batch_sizes(sizes):
     labels = torch.tensor([0, 1, 2, 3, 0, 1, 2])
-    scores = F.one_hot(torch.tensor([0, 1, 2, 3, 0, 2, 1]), 4).float()     # the last two are wrong
-    assert gu.evaluate_accuracy(in_batches(scores, labels, *sizes), nn.Identity(), "cpu") == pytest.approx(5 / 7)
+    logits = F.one_hot(torch.tensor([0, 1, 2, 3, 0, 2, 1]), 4).float()     # the last two are wrong
+    assert gu.evaluate_accuracy(in_batches(logits, labels, *sizes), nn.Identity(), "cpu") == pytest.approx(5 / 7)
 
 
 def test_accuracy_is_measured_in_eval_mode_and_without_gradients():
@@ -143,7 +151,7 @@ def test_the_order_of_the_arguments_is_the_articles():
     def names(function, keyword_only):
         parameters = inspect.signature(function).parameters.values()
         return [p.name for p in parameters if (p.kind is p.KEYWORD_ONLY) == keyword_only]
-    assert names(gu.train, False) == ["net", "train_iter", "test_iter", "loss", "optimizer", "device", "epochs"]
+    assert names(gu.train, False) == ["net", "train_iter", "val_iter", "loss", "optimizer", "device", "epochs"]
     assert {"schedule", "precision", "progress"} <= set(names(gu.train, True))
     assert names(gu.evaluate_accuracy, False) == ["data_iter", "net", "device"]
 
@@ -163,7 +171,7 @@ def test_the_log_is_the_articles_and_says_what_the_history_says(progress, capsys
         numbers = LOG_LINE.fullmatch(line)
         assert numbers, line
         assert int(numbers[1]) == index + 1
-        for text, name, places in zip(numbers.groups()[1:], ("loss", "train_acc", "test_acc", "seconds"), (4, 3, 3, 1),
+        for text, name, places in zip(numbers.groups()[1:], ("loss", "train_acc", "val_acc", "seconds"), (4, 3, 3, 1),
                                       strict=True):
             assert text == f"{history[name][index]:.{places}f}"
 
@@ -172,10 +180,43 @@ def test_the_log_is_the_articles_and_says_what_the_history_says(progress, capsys
 def test_the_history_has_four_lists_with_a_number_an_epoch(epochs):
     batches = in_batches(*coloured_images(6), 3, 3)
     history = run(small_net(), batches, batches, epochs)
-    assert list(history) == ["loss", "train_acc", "test_acc", "seconds"]
+    assert list(history) == ["loss", "train_acc", "val_acc", "seconds"]
     assert [len(values) for values in history.values()] == [epochs] * 4
     assert all(type(value) is float for values in history.values() for value in values)
     assert all(seconds > 0 for seconds in history["seconds"])
+
+
+def test_on_step_is_called_with_the_number_the_loss_and_the_gradient_norm():
+    net, steps, logged = small_net(), [], []
+    batches = in_batches(*coloured_images(12), 5, 4, 3)
+
+    def loss(logits, labels):
+        value = F.cross_entropy(logits, labels)
+        logged.append(value.item())
+        return value
+
+    def on_step(step, l, norm):
+        longest = torch.cat([p.grad.flatten() for p in net.parameters()]).norm()
+        steps.append((step, l, norm, longest.item()))
+
+    run(net, batches, batches, 2, loss=loss, max_norm=0.01, on_step=on_step)
+    assert [step for step, *_ in steps] == [1, 2, 3, 4, 5, 6]
+    assert all(isinstance(number, torch.Tensor) and not number.requires_grad for _, l, norm, _ in steps
+               for number in (l, norm))
+    assert [l.item() for _, l, *_ in steps] == logged
+    assert all(norm > 0.05 for *_, norm, _ in steps), "the norm before clipping"
+    assert [clipped for *_, clipped in steps] == pytest.approx([0.01] * 6, rel=1e-3)
+
+
+@pytest.mark.parametrize("max_norm", [None, 0.05])
+def test_watching_changes_nothing(max_norm):
+    batches, start = in_batches(*coloured_images(12), 6, 6), small_net()
+    nets = []
+    for on_step in (None, lambda *numbers: None):
+        nets.append(copy.deepcopy(start))
+        run(nets[-1], batches, batches, 2, max_norm=max_norm, on_step=on_step)
+    for ours, theirs in zip(*(net.parameters() for net in nets), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 # train: what it does
@@ -184,14 +225,14 @@ def test_every_step_is_that_of_a_plain_loop():
     # Weights that do not move, gradients that pile up, a schedule that stands still, a mean over batches instead of
     # images (they are uneven), and the article's sum that shrinks with the epoch's number would all differ.
     images, labels = coloured_images(23)
-    batches, test_batches = in_batches(images, labels, 8, 8, 7), in_batches(*coloured_images(10), 6, 4)
+    batches, val_batches = in_batches(images, labels, 8, 8, 7), in_batches(*coloured_images(10), 6, 4)
     net = small_net()
     plain_net = copy.deepcopy(net)
     optimizer = sgd(net)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
-    history = run(net, batches, test_batches, 4, optimizer=optimizer, schedule=schedule)
-    expected = plain_training(plain_net, batches, test_batches, 4, lambda step: 0.1 / (1 + step))
-    for name, values in zip(("loss", "train_acc", "test_acc"), expected, strict=True):
+    history = run(net, batches, val_batches, 4, optimizer=optimizer, schedule=schedule)
+    expected = plain_training(plain_net, batches, val_batches, 4, lambda step: 0.1 / (1 + step))
+    for name, values in zip(("loss", "train_acc", "val_acc"), expected, strict=True):
         assert history[name] == pytest.approx(values, rel=0, abs=1e-5), name
     for (name, tensor), plain in zip(net.state_dict().items(), plain_net.state_dict().values(), strict=True):
         torch.testing.assert_close(tensor.contiguous(), plain, rtol=1e-5, atol=1e-5, msg=name)
@@ -210,7 +251,7 @@ def test_googlenet_itself_trains_as_in_a_plain_loop():
 
 
 class WithHeads(nn.Module):
-    """A network that gives the scores of three more or less good classifiers in training, and the first's at rest."""
+    """A network that gives the logits of three more or less good classifiers in training, and the first's at rest."""
 
     def __init__(self):
         super().__init__()
@@ -226,7 +267,7 @@ def test_auxiliary_heads_count_three_tenths_in_the_loss_and_nothing_in_the_accur
     net = WithHeads()
     plain, optimizer = copy.deepcopy(net), sgd(net)
     history = run(net, [(images, labels)], [(images, labels)], 1, optimizer=optimizer)
-    own, first, second = (F.cross_entropy(scores, labels) for scores in plain(images))
+    own, first, second = (F.cross_entropy(logits, labels) for logits in plain(images))
     total = own + 0.3 * (first + second)
     assert history["loss"][0] == pytest.approx(total.item(), rel=1e-5)
     total.backward()
@@ -288,7 +329,7 @@ def test_a_problem_that_can_be_learned_is_learned():
     before = copy.deepcopy(net.state_dict())
     history = run(net, in_batches(*coloured_images(60), *[10] * 6), in_batches(*coloured_images(30), 30), 5)
     assert history["loss"][-1] < 0.3 * history["loss"][0]
-    assert history["test_acc"][-1] > 0.9
+    assert history["val_acc"][-1] > 0.9
     assert all(not torch.equal(before[name], p) for name, p in net.named_parameters())
 
 
@@ -313,77 +354,70 @@ def test_nothing_is_read_from_the_device_batch_by_batch(monkeypatch):
     counts = []
     for number in (2, 12):
         reads.clear()
-        batches = in_batches(*coloured_images(24), *[24 // number] * number)
+        batches = WithLabels(in_batches(*coloured_images(24), *[24 // number] * number))
         run(small_net(), batches, batches, 1)
         counts.append(len(reads))
     assert counts[0] == counts[1] > 0
 
 
-# Counts the pages that the system has to find for each training step: first by a loop that leaves the C library as it
-# is, then by `train`.
+# Counts the pages that the system has to find for 20 blocks that are allocated, written and freed, when that is done a
+# second time: first in a process that has not trained, then in one that has.
 COUNT_PAGES = """
-import contextlib, ctypes, resource, statistics
+import ctypes, os, resource
 import torch
 import googlenet_utils as gu
 
 ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)         # PR_SET_THP_DISABLE: no huge pages, whose number would be small
 torch.set_num_threads(1)
-images, labels = gu.make_shapes(6 * 10, seed=0)
-test_iter = gu.Batches(images[:10], labels[:10], 10, 32, False)
 
-class Counted(gu.Batches):
-    def __iter__(self):
-        for batch in super().__iter__():
-            pages.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
-            yield batch
+def page_faults(megabytes):
+    for _ in range(2):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(20):
+            torch.empty(megabytes * 10**6 // 4).fill_(1.0)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-def pages_a_step():
-    pages.clear()
-    net = torch.nn.Sequential(torch.nn.Conv2d(3, 64, 3, padding=1), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1),
-                              torch.nn.Flatten(), torch.nn.Linear(64, 10))
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.001)
-    # The maps take 42 MB. Up to 32 MiB, glibc itself learns to keep a block.
-    gu.train(net, Counted(images, labels, 10, 128, True), test_iter, torch.nn.CrossEntropyLoss(), optimizer, "cpu", 2,
-             precision="float32", progress=False)
-    return statistics.median(after - before for before, after in zip(pages[7:], pages[8:]))
-
-pages, kept = [], gu._freed_memory_kept
-gu._freed_memory_kept = lambda device: contextlib.nullcontext()
-plain = pages_a_step()
-gu._freed_memory_kept = kept
-print("pages", plain, pages_a_step())
+if os.fork() == 0:
+    print("untrained", *map(page_faults, (42, 103)), flush=True)
+    os._exit(0)
+os.wait()
+net = torch.nn.Linear(4, 3)
+batches = [(torch.randn(6, 4), torch.arange(6) % 3)]
+gu.train(net, batches, batches, torch.nn.CrossEntropyLoss(), torch.optim.SGD(net.parameters(), lr=0.1), "cpu", 1,
+         precision="float32", progress=False)
+print("trained", *map(page_faults, (4, 42, 103)))
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc is what gives memory back too eagerly")
 def test_a_step_on_a_cpu_has_the_memory_of_the_step_before():
     done = subprocess.run([sys.executable, "-c", COUNT_PAGES], cwd=ROOT, capture_output=True, text=True, check=True)
-    plain, kept = map(float, done.stdout.split("pages ")[1].split())
-    assert plain * mmap.PAGESIZE > 40e6, "this C library keeps what is freed by itself: nothing is left to do"
-    assert kept < plain / 100
+    lines = [line.split() for line in done.stdout.splitlines() if "trained" in line]
+    faults = {name: list(map(int, counts)) for name, *counts in lines}
+    assert all(count > 100_000 for count in faults["untrained"]), "this C library keeps what is freed by itself"
+    assert len(faults["trained"]) == 3
+    assert all(count < 100 for count in faults["trained"])
 
 
-def test_memory_goes_back_after_the_training_and_after_an_error(monkeypatch):
+def test_memory_is_kept_from_the_first_step_on_and_never_given_back(monkeypatch):
+    # The first settings would not be those of a fresh process: glibc adapts no more once it was told anything.
     calls = []
 
     class Library:
         def mallopt(self, name, value):
             calls.append((name, value))
 
-        def malloc_trim(self, pad):
-            calls.append("trim")
+    def loss(logits, labels):
+        calls.append("step")
+        return F.cross_entropy(logits, labels) * (float("nan") if len(calls) > 5 else 1.0)
 
     monkeypatch.setattr(gu.sys, "platform", "linux")
     monkeypatch.setattr(gu.ctypes, "CDLL", lambda name: Library())
-
-    def fail():
-        with gu._freed_memory_kept("cpu"):
-            calls.append("training")
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail()
-    assert calls == [(-4, 0), (-1, -1), "training", (-4, 65_536), (-1, 131_072), "trim"]
+    batches = in_batches(*coloured_images(6), 3, 3)
+    with pytest.raises(RuntimeError, match="not finite"):
+        run(small_net(), batches, batches, 3, loss=loss)
+    assert calls[:2] == [(-4, 0), (-1, 2**30)]              # M_MMAP_MAX, M_TRIM_THRESHOLD
+    assert set(calls[2:]) == {"step"}
 
 
 @pytest.mark.parametrize(("device", "system"),
@@ -395,8 +429,7 @@ def test_other_devices_systems_and_libraries_keep_their_memory_as_they_do(monkey
 
     monkeypatch.setattr(gu.sys, "platform", system)
     monkeypatch.setattr(gu.ctypes, "CDLL", open_library)
-    with gu._freed_memory_kept(device):
-        pass
+    gu._keep_freed_memory(device)
 
 
 def test_the_same_seed_gives_the_same_history():
@@ -420,9 +453,9 @@ def test_each_precision_computes_in_its_own_type_and_keeps_weights_in_float32(pr
     net.insert(1, probe)                                    # after the convolution
     loss_types = []
 
-    def loss(scores, labels):
-        loss_types.append(scores.dtype)
-        return F.cross_entropy(scores, labels)
+    def loss(logits, labels):
+        loss_types.append(logits.dtype)
+        return F.cross_entropy(logits, labels)
 
     batches = in_batches(*coloured_images(12), 6, 6)
     history = gu.train(net, batches, batches, loss, sgd(net), "cpu", 3, precision=precision, progress=False)
@@ -458,13 +491,15 @@ def test_float16_gradients_that_overflow_leave_the_weights_and_no_warning():
     batches = in_batches(*coloured_images(12), 6, 6)
     optimizer = sgd(net)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    gu.train(net, batches, batches, lambda scores, labels: 1e4 * F.cross_entropy(scores, labels), optimizer, "cpu", 1,
+    gu.train(net, batches, batches, lambda logits, labels: 1e4 * F.cross_entropy(logits, labels), optimizer, "cpu", 1,
              schedule=schedule, precision="float16", progress=False)
     assert all(p.isfinite().all() for p in net.parameters())
 
 
 def test_auto_is_what_choose_precision_says(monkeypatch, capsys):
-    monkeypatch.setattr(gu, "choose_precision", lambda device: "bfloat16")
+    chosen = gu.choose_precision
+    monkeypatch.setattr(gu, "choose_precision", lambda device, precision="auto":
+                        "bfloat16" if precision == "auto" else chosen(device, precision))
     net, probe = small_net(), Probe()
     net.insert(1, probe)
     batches = in_batches(*coloured_images(6), 6)
@@ -489,6 +524,7 @@ def test_a_cpu_gets_bfloat16_where_it_multiplies_it(monkeypatch, avx512, amx, ex
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     assert gu.choose_precision("cpu") == expected
     assert gu.choose_precision(torch.device("cpu")) == expected
+    assert gu.choose_precision("cpu", "auto") == expected
 
 
 @pytest.mark.parametrize(("capability", "expected"), [
@@ -507,36 +543,33 @@ def test_another_device_gets_float32():
     assert gu.choose_precision("mps") == "float32"
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_a_precision_that_is_asked_for_is_the_one_whatever_the_device(precision):
+    assert {gu.choose_precision(device, precision) for device in ("cpu", "cuda", "mps")} == {precision}
+
+
 # What it refuses
-
-class WithLabels(list):
-    """Batches that show all labels at once, as `Batches` does."""
-
-    def __init__(self, batches):
-        super().__init__(batches)
-        self.labels = torch.cat([labels for _, labels in batches])
-
 
 @pytest.mark.parametrize("kind", [list, WithLabels])
 @pytest.mark.parametrize("place", [0, 11])
-def test_a_label_without_a_score_is_refused(kind, place, refuses):
+def test_a_label_without_a_logit_is_refused(kind, place, refuses):
     images, labels = coloured_images(12)
     labels[place] = 3
-    with refuses(ValueError, "labels", "0 to 3", "3 scores", "0 to 2", "num_classes", "mend the labels"):
+    with refuses(ValueError, "labels", "0 to 3", "3 logits", "0 to 2", "num_classes", "mend the labels"):
         run(small_net(), kind(in_batches(images, labels, 6, 6)), in_batches(images, labels, 12), 1)
 
 
 def test_a_negative_label_is_refused(refuses):
     images, labels = coloured_images(6)
-    with refuses(ValueError, "labels", "-1 to 1", "3 scores", "0 to 2", "mend the labels"):
+    with refuses(ValueError, "labels", "-1 to 1", "3 logits", "0 to 2", "mend the labels"):
         run(small_net(), in_batches(images, labels - 1, 6), in_batches(images, labels, 6), 1)
 
 
 def test_a_training_without_images_is_refused(refuses):
     batches = in_batches(*coloured_images(6), 6)
-    with refuses(ValueError, "no image", "train on", "train_iter"):
+    with refuses(ValueError, "no image", "train_iter"):
         run(small_net(), [], batches, 1)
-    with refuses(ValueError, "no image", "evaluate on"):
+    with refuses(ValueError, "no image", "val_iter"):
         run(small_net(), batches, [], 1)
 
 
@@ -569,3 +602,19 @@ def test_the_recipes_step_rises_and_then_falls_to_nothing():
     assert rates[:6] == sorted(rates[:6])
     assert rates[5:] == sorted(rates[5:], reverse=True)
     assert rates[-1] < 1e-4
+
+
+def test_the_numbers_of_the_recipe_stand_in_one_place():
+    assert (gu.RECIPE.learning_rate, gu.RECIPE.momentum, gu.RECIPE.weight_decay) == (0.1, 0.9, 5e-4)
+    assert (gu.RECIPE.crop_scale, gu.RECIPE.max_norm) == ((0.8, 1.0), 5.0)
+    gentle = dataclasses.replace(gu.RECIPE, learning_rate=0.02, max_norm=1.0)
+    assert (gentle.learning_rate, gentle.max_norm, gentle.momentum) == (0.02, 1.0, 0.9)
+    assert gu.RECIPE.learning_rate == 0.1, "the recipe itself stays"
+    _, optimizer, _ = gu.make_recipe(small_net(), 128, 10, gentle)
+    assert optimizer.param_groups[0]["max_lr"] == pytest.approx(0.02)
+
+
+def test_numbers_can_be_changed_by_their_names():
+    _, optimizer, _ = gu.make_recipe(small_net(), 128, 10, learning_rate=0.2, momentum=0.8, weight_decay=1e-4)
+    group = optimizer.param_groups[0]
+    assert (group["max_lr"], group["momentum"], group["weight_decay"]) == (0.2, 0.8, 1e-4)

@@ -1,8 +1,8 @@
 """Run notebooks from top to bottom and store their outputs: what a maintainer does after changing a cell or the module.
 
-usage: GOOGLENET_PROFILE=cpu python tests/run_notebooks.py [notebooks/03_*.ipynb ...]        (none named: all of them)
-       GOOGLENET_PROFILE=ci python tests/run_notebooks.py notebooks/solutions/*.ipynb
-       python tests/run_notebooks.py --compared notebooks/04_*.ipynb
+usage: GOOGLENET_PROFILE=cpu python tools/run_notebooks.py [notebooks/03_*.ipynb ...]        (none named: all of them)
+       GOOGLENET_PROFILE=ci python tools/run_notebooks.py notebooks/solutions/*.ipynb
+       python tools/run_notebooks.py --compared notebooks/04_*.ipynb
 
 Notebooks 1, 2 and 8 print the same in every profile; the others are stored in profile cpu, on the CIFAR-10 in data/.
 With --compared, only the outputs that nbval compares are stored anew, from a run in profile ci, and those of long runs

@@ -1,4 +1,4 @@
-"""Settings for slides: jupyter nbconvert --config slides_config.py --to slides NOTEBOOK (README.md says how).
+"""Settings for slides: jupyter nbconvert --config tools/slides_config.py --to slides NOTEBOOK (notebooks/README.md).
 
 A slide is laid out on 1440 x 810 points and shown in any window of 16:9; the programs that turn the pages lie beside
 the decks, so that they run without a network.

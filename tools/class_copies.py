@@ -2,9 +2,9 @@
 
 In the copies the outputs of cells tagged `predict` are cleared, so that nobody finds an answer by unfolding it, and the
 solved notebooks are left out. Answers in the text stay folded ("The answer"), to be opened after the vote. Data sets
-are not copied: put an archive of CIFAR-10 into the folder's data/ (README.md beside this file says how).
+are not copied: put an archive of CIFAR-10 into the folder's data/ (notebooks/README.md says how).
 
-usage: python notebooks/class_copies.py FOLDER          (an empty folder, or one that is not there yet)
+usage: python tools/class_copies.py FOLDER          (an empty folder, or one that is not there yet)
 """
 import argparse
 import shutil

@@ -1,11 +1,12 @@
 """Write the project's address and version wherever they stand, and the set-up cell into every notebook.
 
 The address stands in pyproject.toml ([project.urls], Repository), the version in googlenet_utils.py. After changing
-either, run this. It writes the set-up cells with their metadata for Colab, the module's HOME, the Colab badges in
-README.md and the version in CITATION.cff. Outputs and execution counts of the notebooks stay as they are; only the
-version that a set-up cell printed follows. Tests fail where something differs (tests/test_address.py).
+either, run this. It writes the set-up cells with their metadata for Colab, the module's HOME and the version in
+CITATION.cff; and README's Colab badges, once the address is a real one. Outputs and execution counts of the notebooks
+stay as they are; only the version that a set-up cell printed follows. tests/test_address.py fails where something
+differs.
 
-usage: python tests/write_address.py
+usage: python tools/write_address.py
 """
 import json
 import re
@@ -38,11 +39,18 @@ if not folders:                     # as on Colab: fetch the module of this note
 sys.path.insert(0, str(folders[0] if folders else Path.cwd()))
 import googlenet_utils as gu
 
-gu.get_ready(version)
+gu.get_ready(version, "en")
 import torch
 from d2l import torch as d2l
 from torch import nn
 from torch.nn import functional as F'''
+
+# What README says under "Without installing", before there is an address and after.
+UPLOAD = ("in [Google Colab](https://colab.research.google.com) choose *File → Upload notebook*, then upload "
+          "`googlenet_utils.py` beside it (folder symbol on the left). Notebooks 3 to 8 also need "
+          "`benchmarks/results/`, notebook 5 `notebooks/weights/`, in folders of these names.")
+CLICK = "a badge in the table opens its notebook in Google Colab. The first cell fetches what it needs."
+NOBODY = "PUT_OWNER_HERE"           # no account has this name, so nobody else's code can answer
 
 ACCELERATOR = {"accelerator": "GPU", "colab": {"gpuType": "T4"}}
 
@@ -83,16 +91,22 @@ def with_set_up_cell(text, root):
 
 
 def with_badges(text, root):
-    """README's text with a Colab badge in the last column of each notebook's row."""
-    def row(match):
-        number, title, path = match["number"], match["title"], match["path"]
-        address = "https://colab.research.google.com/github/{}/{}/blob/v{}/{}".format(
-            *read_address(root), read_version(root), path)
-        picture = "https://colab.research.google.com/assets/colab-badge.svg"
-        return f"{match['row']}| [![Open notebook {number}, {title}, in Google Colab]({picture})]({address}) |"
+    """README's text with a Colab badge beside each notebook's link, if the address is a real one, and without else."""
+    owner, name = read_address(root)
+    text = re.sub(r" \[!\[[^\]]*\]\[badge\]\]\[colab-\d+\]|\n*^\[(?:badge|colab-\d+)\]: .*$", "", text, flags=re.M)
+    text = re.sub(r"(<!-- colab -->).*?(<!-- end of colab -->)",
+                  lambda match: match[1] + (UPLOAD if owner == NOBODY else CLICK) + match[2], text)
+    if owner == NOBODY:
+        return text
+    colab = "https://colab.research.google.com"
+    links = [f"[badge]: {colab}/assets/colab-badge.svg"]
 
-    return re.sub(r"^(?P<row>\| \[(?P<number>\d+) · (?P<title>[^\]]+)\]\((?P<path>notebooks/[^)]+\.ipynb)\) "
-                  r"\|[^|]*\|[^|]*\|[^|]*)\|.*$", row, text, flags=re.M)
+    def with_badge(match):
+        links.append(f"[colab-{match[2]}]: {colab}/github/{owner}/{name}/blob/v{read_version(root)}/{match[3]}")
+        return f"{match[1]} [![Open notebook {match[2]} in Google Colab][badge]][colab-{match[2]}]"
+
+    text = re.sub(r"^(\| \[(\d+) · [^\]]+\]\((notebooks/[^)]+\.ipynb)\))", with_badge, text, flags=re.M)
+    return text.rstrip("\n") + "\n\n" + "\n".join(links) + "\n"
 
 
 def with_home(text, root):

@@ -1,0 +1,167 @@
+"""The runner of experiments, what it compares, and the result files."""
+import contextlib
+import json
+import multiprocessing
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import comparisons
+import experiment
+import googlenet_utils as gu
+import networks
+
+ROOT = Path(__file__).parent.parent
+SMALL = {"images": 60, "validation": [60, 80], "batch_size": 20, "image_sizes": [32, 32], "precision": "float32"}
+ROWS = {"plain": SMALL, "clipped": {**SMALL, "max_norm": 1.0}}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    use(tmp_path, monkeypatch.setattr)
+    return tmp_path
+
+
+def use(folder, change):
+    """Let the runner work in a folder, on a few shapes."""
+    images, labels = gu.make_shapes(80, seed=0)
+    data = SimpleNamespace(name="shapes", train_images=images, train_labels=labels, test_images=images[:20],
+                           test_labels=labels[:20])
+    change(experiment, "RESULTS", folder)
+    change(experiment, "CHECKPOINTS", folder / "checkpoints")
+    change(gu, "load_images", lambda *_: data)
+
+
+def run_all(rows=ROWS, **options):
+    with contextlib.redirect_stdout(None):
+        return [row for _, row in experiment.run_table("small", rows, **options)]
+
+
+def numbers(row):
+    return {name: row[name] for name in ("change", "seed", "fingerprint", "val_accuracy", "macs")} | {
+        "loss": row["history"]["loss"]}
+
+
+# The runner
+
+def test_a_run_is_made_once_and_its_row_can_be_rebuilt(folder):
+    made = run_all(seeds=[0, 1])
+    assert [(row["change"], row["seed"]) for row in made] == [(n, s) for s in (0, 1) for n in ROWS]
+    assert run_all(seeds=[0, 1]) == []
+    for row in experiment.stored_rows("small"):
+        assert row["fingerprint"] == experiment.fingerprint(row["settings"], row["seed"])
+        net = networks.build(row["settings"]["network"], row["image_sizes"][-1])
+        assert gu.count_cost(net, 32).parameters == row["parameters"]
+        assert row["macs"] == row["images"] * sum(networks.training_macs(net, size) for size in row["image_sizes"])
+        assert row["test_accuracy"] if row["settings"]["test"] else "test_accuracy" not in row
+    assert not list((folder / "checkpoints").glob("*_1"))
+
+
+def test_runs_of_a_changed_recipe_never_pool_with_old_ones(folder):
+    run_all()
+    changed = {**ROWS, "plain": {**SMALL, "weight_decay": 0.0}}
+    (made,) = run_all(changed)
+    assert made["change"] == "plain"
+    assert {(row["change"], row["settings"]["weight_decay"]) for row in experiment.stored_rows("small")} \
+        == {("plain", 0.0), ("clipped", 5e-4)}
+
+
+@pytest.mark.parametrize("name", [name for name in experiment.DEFAULTS if name != "precision"])
+def test_every_setting_is_in_the_fingerprint(name):
+    settings = experiment.complete({})
+    assert experiment.fingerprint({**settings, name: "another"}, 0) != experiment.fingerprint(settings, 0)
+    assert experiment.fingerprint(settings, 1) != experiment.fingerprint(settings, 0)
+
+
+def test_an_unknown_setting_is_refused():
+    with pytest.raises(AssertionError, match="no such setting"):
+        experiment.complete({"momentun": 0.9})
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_numbers(folder, monkeypatch):
+    expected = numbers(run_all({"plain": SMALL})[0])
+    (folder / "small.json").unlink()
+    save = gu._save_checkpoint
+
+    def die(*arguments):
+        save(*arguments)
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gu, "_save_checkpoint", die)
+        with pytest.raises(SystemExit):
+            run_all({"plain": SMALL})
+    assert len(list((folder / "checkpoints").glob("*_1"))) == 1
+    assert numbers(run_all({"plain": SMALL})[0]) == expected
+
+
+def share_the_work(folder):
+    torch.set_num_threads(1)
+    use(folder, setattr)
+    run_all(seeds=[0, 1])
+
+
+def test_two_processes_that_run_one_table_at_once_lose_nothing_and_make_each_run_once(folder):
+    context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
+    processes = [context.Process(target=share_the_work, args=(folder,)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(300)
+        assert process.exitcode == 0
+    run_all(seeds=[0, 1])                       # what one of them had left to the other
+    rows = experiment.stored_rows("small")
+    assert sorted((row["change"], row["seed"]) for row in rows) == sorted((n, s) for n in ROWS for s in (0, 1))
+
+
+# What is compared
+
+def test_the_recipe_is_what_the_steps_kept():
+    """The table that argues for the recipe was measured with the recipe's own numbers."""
+    last = [text for text, _, kept in comparisons.STEPS if kept][-1]
+    ours = experiment.complete(comparisons.TABLES["recipe_steps"][last])
+    assert ours["network"] == {"batch_norm": True} and ours["nesterov"] and ours["one_cycle"]
+    assert ours["batch_size"] == gu.PROFILES["cpu"].batch_size == 128 and ours["label_smoothing"] == 0
+    for name, value in vars(gu.RECIPE).items():
+        assert (tuple(ours[name]) if isinstance(value, tuple) else ours[name]) == value, name
+
+
+@pytest.mark.parametrize("table", ["ablations", "neighbours"])
+def test_rows_are_compared_at_equal_cost(table):
+    for name, row in comparisons.TABLES[table].items():
+        settings = experiment.complete(row)
+        with torch.device("meta"):
+            net = networks.build(settings["network"], settings["image_sizes"][-1])
+        macs = sum(networks.training_macs(net, size) for size in settings["image_sizes"])
+        count = settings["spend"] // macs
+        assert 0 < count <= settings["images"], name
+        assert settings["spend"] - count * macs < macs, name
+        if table == "ablations" and "width" not in settings["network"].get("changes", {}):
+            assert macs / len(settings["image_sizes"]) == pytest.approx(settings["spend"] / 15_000, rel=0.015), name
+
+
+# The files
+
+def test_result_files_say_where_they_come_from():
+    for path in (ROOT / "benchmarks" / "results").glob("*.json"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"/(root|home|tmp|work)/", text), path.name
+        result = json.loads(text)
+        rows = result.get("rows", [result])
+        for part in [run for row in rows for run in row.get("runs", [row])]:
+            machine = part.get("machine") or result["machine"]
+            assert {"hardware", "python", "torch", "date"} <= set(machine), path.name
+
+
+def test_rows_of_the_runner_hold_all_that_they_were_made_by():
+    for table, rows in comparisons.TABLES.items():
+        for row in experiment.stored_rows(table):
+            if "fingerprint" in row:        # files from before version 0.2.0 have none, and are to be measured anew
+                assert row["fingerprint"] == experiment.fingerprint(row["settings"], row["seed"])
+                net = networks.build(row["settings"]["network"], row["image_sizes"][-1])
+                assert gu.count_cost(net, row["image_sizes"][-1]).parameters == row["parameters"]
+                assert row.get("change", row.get("profile")) in rows
