@@ -46,7 +46,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler
+from torch.utils.data import BatchSampler, Dataset, RandomSampler, SequentialSampler
 from tqdm import tqdm
 
 __version__ = "0.2.0"
@@ -255,9 +255,9 @@ def train(net, train_iter, val_iter, loss, optimizer, device, epochs, *, schedul
     """
     history = {"loss": [], "train_acc": [], "val_acc": [], "seconds": []}
     run = SimpleNamespace(net=net, train_iter=train_iter, val_iter=val_iter, loss=loss, optimizer=optimizer, step=0,
-                          schedule=schedule, max_norm=max_norm, device=device, epochs=epochs, history=history)
+                          schedule=schedule, max_norm=max_norm, device=device, epochs=epochs, on_step=on_step)
     _check_run(run)
-    run.precision = choose_precision(device, precision)
+    run.history, run.precision = history, choose_precision(device, precision)
     run.scaler = torch.amp.GradScaler(torch.device(device).type, enabled=run.precision == "float16")
     rank, world_size = _processes()
     say = print if rank == 0 else lambda text: None
@@ -320,7 +320,7 @@ def train(net, train_iter, val_iter, loss, optimizer, device, epochs, *, schedul
                 _save_checkpoint(checkpoint, run, settings)
     except KeyboardInterrupt:
         say(f"stopped by hand after {len(history['loss'])} of {epochs} epochs: {kept}")
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, AttributeError) as error:
         _explain(error, run, kept)
         raise
     return history
@@ -361,6 +361,8 @@ def _count_right(logits, labels, *data_iters, first):
     """How many logits (N x classes) are highest at their label: N whole numbers, or N x classes shares (soft labels).
     Raises ValueError where they do not fit. Values: at first all labels that data_iters show are read, later those that
     the first of them does not show, unless reading them would wait for a device."""
+    if not isinstance(logits, torch.Tensor):
+        raise ValueError(f"the network has to give logits, N x classes, not a {type(logits).__name__}")
     whole = labels.dim() == 1 and not labels.is_floating_point()
     if logits.dim() != 2 or labels.shape != (logits.shape[:1] if whole else logits.shape) or len(labels) == 0:
         raise ValueError(f"a batch has logits of shape {tuple(logits.shape)} and {labels.dtype} labels of shape "
@@ -413,9 +415,15 @@ def evaluate_accuracy(data_iter, net, device, *, precision="auto"):
 def choose_precision(device, precision="auto"):
     """`precision` itself or, for "auto", the one in which `device` multiplies fastest, by what its hardware can do:
     "bfloat16" on CPUs with AVX512-BF16 or AMX and on GPUs from NVIDIA's Ampere on, "float16" on older NVIDIA GPUs with
-    units for it, such as Colab's T4, else "float32". Raises ValueError for other names."""
+    units for it, such as Colab's T4, else "float32". Raises ValueError for other names, and for a missing device."""
     if precision not in ("auto", "float32", "bfloat16", "float16"):
         raise ValueError(f'unknown precision {precision!r}: choose "auto", "float32", "bfloat16" or "float16"')
+    try:
+        usable = torch.device(device).type != "cuda" or torch.cuda.is_available()
+    except (RuntimeError, TypeError):                       # no device of torch's
+        usable = False
+    if not usable:
+        raise ValueError(f"the device {device!r} cannot be used here: choose_device() finds one that can")
     device = torch.device(device)
     if precision != "auto":
         return precision
@@ -443,15 +451,12 @@ def _check_run(run):
     own = {id(weight) for part in (net, loss) if isinstance(part, nn.Module) for weight in part.parameters()}
     held = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
     owners = (None, optimizer, getattr(optimizer, "optimizer", optimizer))
+    rates = [float(group["lr"]) for group in optimizer.param_groups]
     world_size, shared = _processes()[1], getattr(run.train_iter, "world_size", None)
     run.batch_shape, run.batches = None, operator.length_hint(run.train_iter, 0)
     run.wrapped = any(isinstance(layer, nn.parallel.DistributedDataParallel) for layer in net.modules())
-    try:
-        usable = torch.zeros(0, device=torch.device(run.device)) is not None
-    except (RuntimeError, AssertionError, TypeError):       # torch's words differ by device, and by how it was built
-        usable = False
     rules = [
-        (usable, f"the device {run.device!r} cannot be used here: choose_device() finds one that can"),
+        (run.on_step is None or callable(run.on_step), f"on_step has to be a function, not {run.on_step!r}"),
         (run.epochs >= 0, f"epochs has to be 0 or more, not {run.epochs}"),
         (run.max_norm is None or run.max_norm > 0, f"max_norm has to be over 0, not {run.max_norm}"),
         (callable(loss) and not isinstance(loss, type), "loss has to be a function, such as nn.CrossEntropyLoss()"),
@@ -461,10 +466,13 @@ def _check_run(run):
         (trainable, "no weight of the network is trainable: set requires_grad where they should be"),
         (held <= own and held & trainable, f"the optimizer was not built for this network: {len(held - own)} of its "
          f"{len(held)} weights are another's, or of a layer that was exchanged: build it again from net.parameters()"),
+        (all(0 <= rate < math.inf for rate in rates), f"the learning rate has to be a number, not {rates}"),
+        (torch.is_grad_enabled(), "gradients are switched off: torch.set_grad_enabled(True) switches them on"),
         (not isinstance(optimizer, torch.optim.LBFGS), "LBFGS wants the loss many times in a step: take another one"),
-        (schedule is None or (hasattr(schedule, "step") and not isinstance(schedule, type)), "schedule has to be None or "
-         "a schedule of the learning rate, built for the optimizer"),
-        (getattr(schedule, "optimizer", None) in owners, "the schedule is not built for this optimizer: build it anew"),
+        (schedule is None or (hasattr(schedule, "step") and not isinstance(schedule, type)), "schedule has to be None "
+         "or a schedule of the learning rate, built for the optimizer"),
+        (getattr(schedule, "optimizer", None) in owners, "the schedule was not built for this optimizer: "
+         "build it anew"),
         (not isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau), "ReduceLROnPlateau wants a measure at "
          "each step, which train does not have: take another schedule"),
         (not isinstance(run.train_iter, Batches) or run.train_iter.train, "train_iter was built with train=False: has "
@@ -477,8 +485,13 @@ def _check_run(run):
         (shared in (None, world_size), f"{world_size} processes train, but {shared} share the batches: build Batches "
          "after the process group, without rank and world_size")]
     for name, batches in (("train_iter", run.train_iter), ("val_iter", run.val_iter)):
-        rules += [(hasattr(batches, "__iter__"), f"{name} has to give batches: take Batches, a DataLoader or a list"),
+        single = isinstance(batches, (torch.Tensor, Dataset))
+        rules += [(hasattr(batches, "__iter__") and not single, f"{name} has to give batches: take Batches, a "
+                   "DataLoader or a list"),
                   (operator.length_hint(batches, 1), f"there is no image in {name}: it has no batch"),
+                  (not isinstance(batches, list | tuple) or not batches
+                   or (isinstance(batches[0], list | tuple) and len(batches[0]) == 2),
+                   f"a batch has to be a pair, images and labels: those of {name} are not"),
                   (run.epochs < 2 or not isinstance(batches, Iterator), f"{name} gives its batches only once, as an "
                    "iterator: take Batches, a DataLoader or a list")]
     for right, sentence in rules:
@@ -512,6 +525,8 @@ def make_recipe(net, batch_size, total_steps, recipe=RECIPE, **changes):
                         "max_norm for train")
     recipe = replace(recipe, **changes)
     rate = recipe.learning_rate * batch_size / 128
+    if any(map(nn.parameter.is_lazy, net.parameters())):
+        raise ValueError("the network has lazy layers, whose shapes are unknown yet: send one batch through it first")
     if not (0 < rate < math.inf and 0 <= recipe.weight_decay < math.inf and 0 <= recipe.momentum < 1):
         raise ValueError("learning_rate and batch_size have to be over 0, weight_decay 0 or more, momentum 0 to 1: got "
                          f"{recipe.learning_rate}, {batch_size}, {recipe.weight_decay} and {recipe.momentum}")
@@ -1193,8 +1208,8 @@ class Batches:
                  f"x height x width, not {images.dtype} with the shape {shape}"),
                 (images.numel() and labels.shape == images.shape[:1], "there must be as many labels as images, and at "
                  f"least one: got images of shape {shape} and {labels_shape} labels"),
-                (((mean >= 0) & (mean <= 1)).all() and (std > 0).all(), "mean and std must be on a scale of 0 to 1, std "
-                 f"over 0, not {mean.tolist()} and {std.tolist()}"),
+                (((mean >= 0) & (mean <= 1)).all() and (std > 0).all(), "mean and std must be on a scale of 0 to 1, "
+                 f"std over 0, not {mean.tolist()} and {std.tolist()}"),
                 (isinstance(seed, (int, np.integer)), f"seed must be a whole number, not {seed!r}"),
                 (len(mean) == len(std) == (*images.shape, 0)[1], "mean and std need a number per channel: images have "
                  f"the shape {shape}, mean {len(mean)} and std {len(std)} numbers"),
@@ -1334,6 +1349,8 @@ def _explain(error, run, kept):
         shape = " x ".join(map(str, run.batch_shape))
         raise RuntimeError(f"{run.device} has too little memory for batches of {shape}: use a batch_size under "
                            f"{run.batch_shape[0]} or a smaller image_size, and restart the kernel first") from None
+    if "has no attribute 'float'" in str(error):
+        raise ValueError("the network has to give logits, N x classes, or a tuple of them") from None
     if "values to unpack" in str(error):
         raise ValueError("a batch has to be a pair, images and labels: the batches of train_iter or val_iter are not"
                          ) from None
@@ -1372,6 +1389,8 @@ def _describe_run(run):
             return [plain(part) for part in value]
         return value if isinstance(value, (int, float, str, type(None))) else type(value).__name__
 
+    if run.schedule is not None and not hasattr(run.schedule, "state_dict"):
+        raise ValueError("a checkpoint cannot keep this schedule, which has no state_dict")
     net, loss, groups = _unwrap(run.net), run.loss, run.optimizer.param_groups
     weights = {name: [str(value.dtype), *value.shape] for name, value in net.state_dict().items()}
     trained = [parameter.requires_grad for parameter in net.parameters()]
@@ -1391,6 +1410,8 @@ def _describe_run(run):
         moved = _MOVING | ({"lr"} if "initial_lr" in values else set())
         moved |= {"momentum", "betas"} if "max_momentum" in values else set()
         settings |= {f"{name} of the {part}": value for name, value in values.items() if name not in moved}
+    if isinstance(run.val_iter, Batches):
+        settings |= {f"{name} of the validation": value for name, value in run.val_iter.describe().items()}
     if isinstance(run.train_iter, Batches):
         return plain(settings | run.train_iter.describe())
     loader = {name: getattr(run.train_iter, name, None) for name in ("batch_size", "drop_last", "sampler")}

@@ -3,7 +3,9 @@ import contextlib
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -41,6 +43,42 @@ def folder(tmp_path):
     folder.mkdir()
     yield folder
     shutil.rmtree(tmp_path)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home folder of the test's own, and no folder of which it was said that it cannot be written."""
+    (tmp_path / "home").mkdir()
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.setattr(gu, "_READ_ONLY", set())
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def guest_folder():
+    """A folder outside pytest's, which only their owner may enter, and `as_guest()`: a user who may not write to it.
+
+    Root may write everywhere: where these tests run as root, the guest is "nobody".
+    """
+    if not hasattr(os, "geteuid"):
+        pytest.skip("this system knows no permissions of this kind")
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+
+    @contextlib.contextmanager
+    def as_guest(mode):
+        folder.chmod(mode)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65_534)
+        try:
+            yield
+        finally:
+            os.seteuid(user)
+            folder.chmod(0o755)
+
+    yield SimpleNamespace(path=folder, as_guest=as_guest)
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

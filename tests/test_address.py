@@ -5,6 +5,7 @@ The servers here are on this machine; notebooks that run to their end in an empt
 import contextlib
 import functools
 import http.server
+import importlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,7 +71,8 @@ def stand_in(folder, version=VERSION):
     """A module of this name that is quick to import: it says that it was used, and ends the program."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "googlenet_utils.py").write_text(
-        f'__version__ = "{version}"\ndef get_ready(*arguments):\n    raise SystemExit(__file__)\n', encoding="utf-8")
+        f'__version__ = "{version}"\ndef get_ready(version, language="en"):\n    raise SystemExit(__file__)\n',
+        encoding="utf-8")
 
 
 # One place for the address and the version
@@ -170,12 +173,21 @@ def test_what_cannot_be_fetched_is_said_in_one_sentence_and_nothing_is_left(tmp_
 
 # The module, away from its project
 
-def test_get_ready_says_ready_and_refuses_another_version(capsys, monkeypatch):
+@pytest.mark.parametrize("language", [(), ("en",)])
+def test_get_ready_says_ready(capsys, monkeypatch, language):
     monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
-    gu.get_ready(VERSION, "en")
+    gu.get_ready(VERSION, *language)
     assert capsys.readouterr().out == f"ready: googlenet_utils {VERSION}\n"
-    with pytest.raises(SystemExit, match=rf"needs googlenet_utils 9.9.9, not {re.escape(VERSION)}"):
-        gu.get_ready("9.9.9", "en")
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (("9.9.9", "en"), f"this notebook needs googlenet_utils 9.9.9, not {VERSION}: .*"),
+    ((VERSION, "zh"), "unknown language 'zh': choose \"en\""), ((VERSION, "EN"), "unknown language 'EN': .*"),
+    ((VERSION, None), "unknown language None: .*")])
+def test_get_ready_refuses_another_version_and_an_unknown_language(capsys, arguments, sentence):
+    with pytest.raises(SystemExit, match=f"^{sentence}$"):
+        gu.get_ready(*arguments)
+    assert capsys.readouterr().out == ""
 
 
 def test_colab_without_a_gpu_is_told_how_to_switch_it_on(capsys, monkeypatch):
@@ -191,16 +203,47 @@ def test_colab_without_a_gpu_is_told_how_to_switch_it_on(capsys, monkeypatch):
     assert capsys.readouterr().out == f"ready: googlenet_utils {VERSION}\n"
 
 
-def test_d2l_is_installed_without_its_pins_where_it_is_missing(monkeypatch):
-    commands, code = [], [1]
-    monkeypatch.setattr(gu.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(gu.subprocess, "run", lambda command, **options: (
-        commands.append(command), subprocess.CompletedProcess(command, code[0]))[1])
-    with pytest.raises(SystemExit, match="d2l could not be installed"):
-        gu.get_ready(VERSION, "en")
-    code[0] = 0
+@pytest.fixture
+def without_d2l(tmp_path, monkeypatch):
+    """A Python without d2l, whose user's folder does not exist yet, and a pip that tells what it was asked for.
+
+    `pip.code` is what it returns; where that is 0 it installs a d2l into `pip.folder`.
+    """
+    user = tmp_path / "user" / "site-packages"
+    pip = SimpleNamespace(commands=[], code=0, folder=user)
+
+    def run(command, **options):
+        pip.commands.append(command)
+        if pip.code == 0:
+            (pip.folder / "d2l").mkdir(parents=True)
+            (pip.folder / "d2l" / "__init__.py").write_bytes(b"")
+        return subprocess.CompletedProcess(command, pip.code)
+
+    before = set(sys.path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.setattr(gu.site, "getusersitepackages", lambda: str(user))
+    monkeypatch.setattr(gu.subprocess, "run", run)
+    monkeypatch.setattr(gu.importlib.util, "find_spec", lambda name: importlib.machinery.PathFinder.find_spec(
+        name, [folder for folder in sys.path if folder not in before]))
+    return pip
+
+
+def test_a_missing_d2l_is_installed_without_its_pins_and_found_in_the_users_folder(without_d2l, capsys):
     gu.get_ready(VERSION, "en")
-    assert commands[1] == [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "d2l==1.0.3"]
+    assert without_d2l.commands == [[sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "d2l==1.0.3"]]
+    assert importlib.util.find_spec("d2l").origin.startswith(str(without_d2l.folder))
+    assert capsys.readouterr().out.splitlines()[-1] == f"ready: googlenet_utils {VERSION}"
+
+
+@pytest.mark.parametrize("fault", ["pip fails", "pip installs where this Python does not look"])
+def test_ready_is_not_said_where_d2l_cannot_be_found(without_d2l, capsys, tmp_path, fault):
+    if fault == "pip fails":
+        without_d2l.code = 1
+    else:
+        without_d2l.folder = tmp_path / "elsewhere"
+    with pytest.raises(SystemExit, match=r"^d2l cannot be found: .* restart the kernel: .* d2l==1\.0\.3$"):
+        gu.get_ready(VERSION, "en")
+    assert capsys.readouterr().out == ""
 
 
 @pytest.fixture
@@ -221,6 +264,43 @@ def test_a_missing_file_is_fetched_once(away, monkeypatch):
     fetched = away / "benchmarks" / "results" / "article_recipe.json"
     assert fetched.read_bytes() == (ROOT / "benchmarks" / "results" / "article_recipe.json").read_bytes()
     assert [path.name for path in fetched.parent.iterdir()] == [fetched.name]
+
+
+@pytest.mark.parametrize("folder", ["file", "file/course"])
+def test_where_the_course_folder_cannot_be_written_files_are_fetched_into_the_home_folder(
+        tmp_path, home, monkeypatch, capsys, folder):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setattr(gu, "__file__", str(tmp_path / folder / "googlenet_utils.py"))
+    with served(ROOT) as address:
+        monkeypatch.setenv("GOOGLENET_BASE_URL", address)
+        result = gu.load_result("article_recipe")
+    monkeypatch.setenv("GOOGLENET_BASE_URL", NOBODY)
+    assert gu.load_result("article_recipe") == result
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{tmp_path / folder / 'benchmarks' / 'results'} cannot be written: {home}")
+    assert [path.name for path in home.rglob("results/*")] == ["article_recipe.json"]
+
+
+def test_a_file_that_is_there_is_used_in_a_course_folder_that_is_read_only(guest_folder, home, monkeypatch, capsys):
+    monkeypatch.setattr(gu, "__file__", str(guest_folder.path / "googlenet_utils.py"))
+    monkeypatch.setenv("GOOGLENET_BASE_URL", NOBODY)
+    (guest_folder.path / "benchmarks" / "results").mkdir(parents=True)
+    (guest_folder.path / "benchmarks" / "results" / "speed.json").write_text("{}", encoding="utf-8")
+    with guest_folder.as_guest(0o555):
+        assert gu.load_result("speed") == {}
+    assert capsys.readouterr().out == ""
+    assert list(home.iterdir()) == []
+
+
+def test_a_full_disk_is_not_called_the_servers_fault(away, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(gu, "_write_whole", full)
+    with served(ROOT) as home:
+        monkeypatch.setenv("GOOGLENET_BASE_URL", home)
+        with pytest.raises(OSError, match=r"No space left on device: .*article_recipe\.json"):
+            gu.load_result("article_recipe")
 
 
 @pytest.mark.parametrize(("handler", "module", "result", "reason"), [

@@ -180,25 +180,3 @@ def test_importing_the_module_stays_light():
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True,
                           check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
-
-
-def test_the_module_has_at_most_1600_lines():
-    assert len(MODULE.read_text("utf-8").splitlines()) <= 1_600
-
-
-def test_no_function_of_the_module_is_over_40_lines():
-    functions = [node for node in ast.walk(ast.parse(MODULE.read_text("utf-8")))
-                 if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
-    assert len(functions) > 20
-    lengths = {f"{node.name}, line {node.lineno}": node.end_lineno - node.lineno + 1 for node in functions}
-    assert {name: length for name, length in lengths.items() if length > 40} == {}
-
-
-def test_no_section_of_the_module_is_over_250_lines():
-    lines = MODULE.read_text("utf-8").splitlines()
-    starts = [index for index in range(1, len(lines) - 1) if lines[index - 1] == lines[index + 1] == "# " + "=" * 118]
-    sections = {lines[start].strip("# "): stop - start
-                for start, stop in zip(starts, [*starts[1:], len(lines) + 1], strict=True)}
-    assert list(sections)[:4] == ["Model", "Training", "Measuring", "Pictures"]
-    assert {"Data", "Support"} <= set(sections)
-    assert {name: length for name, length in sections.items() if length > 250} == {}

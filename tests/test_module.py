@@ -108,10 +108,6 @@ def test_whoever_follows_train_reads_at_most_15_definitions_none_of_them_long():
 
 # The module, too
 
-def test_the_module_has_at_most_1200_lines():
-    assert len(source().splitlines()) <= 1200
-
-
 def test_the_sections_stand_in_the_order_of_the_table_of_contents():
     assert tuple(re.split(r"\W", title)[0] for title, _ in sections()) == SECTIONS
     assert tuple(title for title, _ in contents()) == SECTIONS
