@@ -51,6 +51,8 @@ def plant(change, source):
      "def f():\n    def g():\n        here(); return 2\n    return 1"),
     (replace("_.lower()", "_", every=True), "a.lower(); b.lower()", "_; _"),
     (silence("too small"), 'if a:\n    raise ValueError(f"{a} is too small " "for it")', "if a:\n    pass"),
+    (silence("too small"), 'rules = [(a > b, f"{a} is too small"), (c, "d")]',
+     'rules = [(True, f"{a} is too small"), (c, "d")]'),
     (default("A.f", "x", "2"), "class A:\n    def f(self, *, w=1, x=1): ...",
      "class A:\n    def f(self, *, w=1, x=2): ..."),
     (exchange("N", "a", "b"), "N = ('a', 'c', 'b')", "N = ('b', 'c', 'a')"),
