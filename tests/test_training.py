@@ -535,6 +535,7 @@ def test_an_nvidia_gpu_gets_what_its_generation_multiplies(monkeypatch, capabili
     monkeypatch.setattr(torch.cuda, "is_bf16_supported",
                         lambda including_emulation=True: including_emulation or capability >= (8, 0))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert gu.choose_precision("cuda") == expected
     assert gu.choose_precision(torch.device("cuda", 0)) == expected
 
@@ -544,7 +545,8 @@ def test_another_device_gets_float32():
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
-def test_a_precision_that_is_asked_for_is_the_one_whatever_the_device(precision):
+def test_a_precision_that_is_asked_for_is_the_one_whatever_the_device(precision, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert {gu.choose_precision(device, precision) for device in ("cpu", "cuda", "mps")} == {precision}
 
 
