@@ -278,7 +278,7 @@ def train(net, train_iter, val_iter, loss, optimizer, device, epochs, *, schedul
     try:
         for epoch in range(len(history["loss"]), epochs):
             start = looked = time.monotonic()
-            for shuffled in (train_iter, getattr(getattr(train_iter, "batch_sampler", train_iter), "sampler", None)):
+            for shuffled in (train_iter, run.sampler):
                 if hasattr(shuffled, "set_epoch"):
                     shuffled.set_epoch(epoch)
             net.train()
@@ -439,7 +439,7 @@ def choose_precision(device, precision="auto"):
 
 def _check_run(run):
     """Refuse in a sentence, before the first step, what could not be trained or would not be what was meant. Notes in
-    `run` whether the network is wrapped in DDP, and the batches per epoch (0 where train_iter does not tell)."""
+    `run` whether DDP wraps the network, train_iter's sampler, and its batches per epoch (0 if it does not tell)."""
     net, loss, optimizer = run.net, run.loss, run.optimizer
     schedule = run.schedule_itself = getattr(run.schedule, "scheduler", run.schedule)       # Accelerate wraps it
     for name, kind, what in (("net", nn.Module, "a network"), ("optimizer", torch.optim.Optimizer, "an optimizer"),
@@ -454,6 +454,7 @@ def _check_run(run):
     rates = [float(group["lr"]) for group in optimizer.param_groups]
     world_size, shared = _processes()[1], getattr(run.train_iter, "world_size", None)
     run.batch_shape, run.batches = None, operator.length_hint(run.train_iter, 0)
+    run.sampler = getattr(getattr(run.train_iter, "batch_sampler", run.train_iter), "sampler", None)
     run.wrapped = any(isinstance(layer, nn.parallel.DistributedDataParallel) for layer in net.modules())
     rules = [
         (run.on_step is None or callable(run.on_step), f"on_step has to be a function, not {run.on_step!r}"),
@@ -1433,8 +1434,7 @@ def _save_checkpoint(path, run, settings):
     content = {"settings": settings, "history": run.history, "step": run.step, "random": torch.get_rng_state()}
     if torch.cuda.is_initialized():
         content["device_random"] = torch.cuda.get_rng_state()
-    sampler = getattr(getattr(run.train_iter, "batch_sampler", run.train_iter), "sampler", None)
-    for name, part in (("loader", run.train_iter), ("sampler", sampler)):
+    for name, part in (("loader", run.train_iter), ("sampler", run.sampler)):
         if isinstance(getattr(part, "generator", None), torch.Generator):   # a generator of its own
             content[f"{name}_random"] = part.generator.get_state()
     for name in ("net", "loss", "optimizer", "scaler", "schedule"):
@@ -1482,8 +1482,7 @@ def _load_checkpoint(path, run, settings):
     torch.set_rng_state(content["random"])
     if "device_random" in content and torch.cuda.is_available():
         torch.cuda.set_rng_state(content["device_random"])
-    sampler = getattr(getattr(run.train_iter, "batch_sampler", run.train_iter), "sampler", None)
-    for name, part in (("loader", run.train_iter), ("sampler", sampler)):
+    for name, part in (("loader", run.train_iter), ("sampler", run.sampler)):
         if f"{name}_random" in content:
             part.generator.set_state(content[f"{name}_random"])
     run.history.update(content["history"])
