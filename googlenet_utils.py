@@ -73,6 +73,7 @@ class Inception(nn.Module):
 
     def __init__(self, in_channels, c1, c2, c3, c4, *, batch_norm=False):
         super().__init__()
+        self.out_channels = c1 + c2[1] + c3[1] + c4
         self.p1_1 = convolution(in_channels, c1, kernel_size=1, batch_norm=batch_norm)
         self.p2_1 = convolution(in_channels, c2[0], kernel_size=1, batch_norm=batch_norm)
         self.p2_2 = convolution(c2[0], c2[1], kernel_size=3, padding=1, batch_norm=batch_norm)
@@ -105,11 +106,11 @@ class AuxiliaryHead(nn.Module):
     N x in_channels x H x W  ->  N x num_classes
     """
 
-    def __init__(self, in_channels, num_classes, *, batch_norm=False):
+    def __init__(self, in_channels, num_classes, channels=128, features=1024, *, batch_norm=False):
         super().__init__()
-        self.conv = convolution(in_channels, 128, kernel_size=1, batch_norm=batch_norm)
-        self.fc1 = nn.Linear(128 * 4 * 4, 1024)
-        self.fc2 = nn.Linear(1024, num_classes)
+        self.conv = convolution(in_channels, channels, kernel_size=1, batch_norm=batch_norm)
+        self.fc1 = nn.Linear(channels * 4 * 4, features)
+        self.fc2 = nn.Linear(features, num_classes)
 
     def forward(self, x):
         x = F.relu(self.conv(average_to_4x4(x))).flatten(1)
@@ -125,47 +126,61 @@ class GoogLeNet(nn.Module):
     small_images: a first stage that does not shrink the image, for about 32 pixels; the last feature map is then 1/8
     of the image instead of 1/32. initialization: see `initialize`. aux: two auxiliary heads, after 4a and 4d; the
     output in train mode is then a tuple, the logits and each head's; in eval mode the logits alone. dropout: the share
-    of the last 1,024 features that is dropped in training (paper: 0.4). Raises ValueError for images of the wrong kind.
+    of the last 1,024 features that is dropped in training (paper: 0.4). width: multiplies every number of channels,
+    which is then rounded to a multiple of 8 (as in MobileNet: Howard et al., arXiv 1704.04861, section 3.3). Raises
+    ValueError for images of the wrong kind, and for a width that is not over 0.
     """
 
     def __init__(self, in_channels=3, num_classes=1000, *, batch_norm=False, small_images=False,
-                 initialization="kaiming", aux=False, dropout=0.0):
+                 initialization="kaiming", aux=False, dropout=0.0, width=1.0):
         super().__init__()
+        if not 0 < width < math.inf:
+            raise ValueError(f"width has to be over 0, such as 0.25, not {width!r}")
         self.in_channels, self.aux, self.dropout = in_channels, aux, dropout
         self.smallest_image = 8 if small_images else 32     # below it, 1/32 (or 1/8) of it is less than a pixel
         conv = functools.partial(convolution, batch_norm=batch_norm)
-        block = functools.partial(Inception, batch_norm=batch_norm)
         halve = functools.partial(nn.MaxPool2d, kernel_size=3, stride=2, padding=1)
 
+        def wide(channels):
+            return max(8, round(channels * width / 8) * 8)
+
+        def block(c1, c2, c3, c4):
+            nonlocal channels
+            layer = Inception(channels, wide(c1), tuple(map(wide, c2)), tuple(map(wide, c3)), wide(c4),
+                              batch_norm=batch_norm)
+            channels = layer.out_channels                   # the next block's input
+            return layer
+
+        first, channels = wide(64), wide(192)
         if small_images:
-            self.stage1 = nn.Sequential(conv(in_channels, 64, kernel_size=3, padding=1), nn.ReLU())
+            self.stage1 = nn.Sequential(conv(in_channels, first, kernel_size=3, padding=1), nn.ReLU())
         else:
             self.stage1 = nn.Sequential(                                               # N x    3 x 224 x 224
-                conv(in_channels, 64, kernel_size=7, stride=2, padding=3), nn.ReLU(),  # N x   64 x 112 x 112
+                conv(in_channels, first, kernel_size=7, stride=2, padding=3), nn.ReLU(),    # N x   64 x 112 x 112
                 halve())                                                               # N x   64 x  56 x  56
         self.stage2 = nn.Sequential(
-            conv(64, 64, kernel_size=1), nn.ReLU(),
-            conv(64, 192, kernel_size=3, padding=1), nn.ReLU(),                        # N x  192 x  56 x  56
+            conv(first, first, kernel_size=1), nn.ReLU(),
+            conv(first, channels, kernel_size=3, padding=1), nn.ReLU(),                # N x  192 x  56 x  56
             halve())                                                                   # N x  192 x  28 x  28
         self.stage3 = nn.Sequential(
-            block(192, 64, (96, 128), (16, 32), 32),                                   # N x  256 x  28 x  28    3a
-            block(256, 128, (128, 192), (32, 96), 64),                                 # N x  480 x  28 x  28    3b
+            block(64, (96, 128), (16, 32), 32),                                        # N x  256 x  28 x  28    3a
+            block(128, (128, 192), (32, 96), 64),                                      # N x  480 x  28 x  28    3b
             halve())                                                                   # N x  480 x  14 x  14
         self.stage4 = nn.Sequential(
-            block(480, 192, (96, 208), (16, 48), 64),                                  # N x  512 x  14 x  14    4a
-            block(512, 160, (112, 224), (24, 64), 64),                                 # N x  512 x  14 x  14    4b
-            block(512, 128, (128, 256), (24, 64), 64),                                 # N x  512 x  14 x  14    4c
-            block(512, 112, (144, 288), (32, 64), 64),                                 # N x  528 x  14 x  14    4d
-            block(528, 256, (160, 320), (32, 128), 128),                               # N x  832 x  14 x  14    4e
+            block(192, (96, 208), (16, 48), 64),                                       # N x  512 x  14 x  14    4a
+            block(160, (112, 224), (24, 64), 64),                                      # N x  512 x  14 x  14    4b
+            block(128, (128, 256), (24, 64), 64),                                      # N x  512 x  14 x  14    4c
+            block(112, (144, 288), (32, 64), 64),                                      # N x  528 x  14 x  14    4d
+            block(256, (160, 320), (32, 128), 128),                                    # N x  832 x  14 x  14    4e
             halve())                                                                   # N x  832 x   7 x   7
         self.stage5 = nn.Sequential(
-            block(832, 256, (160, 320), (32, 128), 128),                               # N x  832 x   7 x   7    5a
-            block(832, 384, (192, 384), (48, 128), 128),                               # N x 1024 x   7 x   7    5b
+            block(256, (160, 320), (32, 128), 128),                                    # N x  832 x   7 x   7    5a
+            block(384, (192, 384), (48, 128), 128),                                    # N x 1024 x   7 x   7    5b
             nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten())                                # N x 1024
-        self.fc = nn.Linear(1024, num_classes)                                         # N x num_classes
+        self.fc = nn.Linear(channels, num_classes)                                     # N x num_classes
         if aux:
-            self.aux1, self.aux2 = (AuxiliaryHead(channels, num_classes, batch_norm=batch_norm)
-                                    for channels in (512, 528))                        # after 4a and 4d
+            self.aux1, self.aux2 = (AuxiliaryHead(self.stage4[index].out_channels, num_classes, wide(128), wide(1024),
+                                                  batch_norm=batch_norm) for index in (0, 3))       # after 4a and 4d
         initialize(self, initialization)
 
     def forward(self, x):
@@ -1179,9 +1194,10 @@ class Batches:
     be a list with a size for each epoch, of which the last stays.
 
     train=True: the article's recipe, for each image on its own: a random crop of `scale` of the area and `ratio` of the
-    sides, resized; a horizontal flip with probability 1/2; all images once per epoch in a new order. One image alone
-    would break batch norm, so a last batch of less than two for each process joins the batch before. train=False: in
-    order; resized to 256/224 of image_size, center cut out; nothing is resized where image_size is the images' own.
+    sides, which may reach `padding` pixels beyond each edge (the image is mirrored there), resized; a horizontal flip
+    with probability 1/2; all images once per epoch in a new order. One image alone would break batch norm, so a last
+    batch of less than two for each process joins the batch before. train=False: in order; resized to 256/224 of
+    image_size, center cut out; nothing is resized where image_size is the images' own.
 
     Order, crops and size follow from `seed` and the epoch alone. `set_epoch` says which epoch comes, as for PyTorch's
     DistributedSampler; a pass that was finished moves to the next, a look or a stopped pass does not. In a process
@@ -1190,7 +1206,7 @@ class Batches:
     """
 
     def __init__(self, images, labels, batch_size, image_size, train, device="cpu", *, mean=CIFAR10_MEAN,
-                 std=CIFAR10_STD, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), flip=True, seed=0, rank=None,
+                 std=CIFAR10_STD, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), padding=0, flip=True, seed=0, rank=None,
                  world_size=None):
         try:
             images, labels = (values if torch.is_tensor(values) else torch.from_numpy(np.array(values))
@@ -1218,6 +1234,8 @@ class Batches:
                  f"not {labels.dtype} from {labels.min() if labels.numel() else 0} on"),
                 (all(isinstance(size, (int, np.integer)) and size > 0 for size in (batch_size, *(sizes or [0]))),
                  f"batch_size and image_size must be whole numbers, 1 or more, not {batch_size} and {image_size}"),
+                (isinstance(padding, (int, np.integer)) and 0 <= padding < min(images.shape[2:]), "padding must be a "
+                 f"whole number of pixels, 0 or more and less than the image has, not {padding!r}"),
                 (isinstance(train, (bool, np.bool_)), f"train must be True or False, not {train!r}"),
                 (all(np.shape(pair) == (2,) and 0 < pair[0] <= pair[1] <= most for pair, most in (
                     (scale, 1), (ratio, math.inf))), "scale (shares of the area) and ratio need two numbers each, the "
@@ -1229,7 +1247,7 @@ class Batches:
         self.images, self.labels = images.to(device), labels.long().to(device)
         self.batch_size, self.sizes, self.train, self.device = batch_size, sizes, train, device
         self.mean, self.std = (numbers.to(device).view(1, -1, 1, 1) for numbers in (mean, std))
-        self.scale, self.ratio, self.flip = scale, ratio, flip
+        self.scale, self.ratio, self.padding, self.flip = scale, ratio, padding, flip
         self.seed, self.epoch, self.rank, self.world_size = seed, 0, rank, world_size
 
     def set_epoch(self, epoch):
@@ -1250,9 +1268,9 @@ class Batches:
         """What was trained on, for a checkpoint: the settings, and a checksum of images and labels."""
         labels, images = (numbers.cpu().contiguous().numpy() for numbers in (self.labels, self.images))
         return {"data with the checksum": zlib.crc32(labels, zlib.crc32(images)), "batch_size": self.batch_size,
-                "image_size": self.sizes, "scale": list(self.scale), "ratio": list(self.ratio), "flip": self.flip,
-                "seed": self.seed, "train": self.train, "mean": self.mean.flatten().tolist(),
-                "std": self.std.flatten().tolist()}
+                "image_size": self.sizes, "scale": list(self.scale), "ratio": list(self.ratio),
+                "padding": self.padding, "flip": self.flip, "seed": self.seed, "train": self.train,
+                "mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()}
 
     def __iter__(self):
         if not self.train:
@@ -1309,7 +1327,8 @@ class Batches:
         first = fits.int().argmax(dim=1)
         sides = sides[torch.arange(count), first]
         sides[~fits.any(dim=1)] = torch.tensor([height, width], dtype=sides.dtype)
-        corner = (uniform(0, 1, 2) * (torch.tensor([height, width]) - sides + 1)).floor()
+        room = torch.tensor([height, width]) - sides + 2 * self.padding
+        corner = (uniform(0, 1, 2) * (room + 1)).floor() - self.padding
         flipped = torch.where(uniform(0, 1, 1) < 0.5 * self.flip, -1.0, 1.0)
         return torch.cat([corner, sides, flipped], dim=1)
 
@@ -1324,7 +1343,7 @@ class Batches:
             torch.stack([flipped * crop_width / width, zero, (2 * left + crop_width) / width - 1], dim=1),
             torch.stack([zero, crop_height / height, (2 * top + crop_height) / height - 1], dim=1)], dim=1)
         grid = F.affine_grid(theta, (len(images), images.shape[1], size, size), align_corners=False)
-        return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+        return F.grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
 
 
 # ======================================================================================================================

@@ -46,7 +46,7 @@ DEFAULTS = {
     "learning_rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4,      # SGD
     "one_cycle": True,                      # the learning rate rises for 30 % of the steps, and falls to nothing
     "closing": None,                        # a second cycle: {"image_sizes": [...], "learning_rate": ...}
-    "crop_scale": [0.8, 1.0],
+    "crop_scale": [0.8, 1.0], "crop_ratio": [3 / 4, 4 / 3], "padding": 0,      # random crops, as gu.Batches takes them
     "label_smoothing": 0.0,
     "max_norm": None,                       # gradient clipping
     "clip_only": None,                      # ... in this one step, from 1 on
@@ -113,7 +113,8 @@ def run(settings, seed, data, checkpoint):
     try:
         for number, (cycle, learning_rate) in enumerate(cycles, start=1):
             train_iter = gu.Batches(data.train_images[chosen], data.train_labels[chosen], settings["batch_size"], cycle,
-                                    True, device, scale=settings["crop_scale"], seed=seed)
+                                    True, device, scale=settings["crop_scale"], ratio=settings["crop_ratio"],
+                                    padding=settings["padding"], seed=seed)
             optimizer, schedule = build_optimizer(net, settings, learning_rate, len(cycle) * len(train_iter))
             if settings["ema"]:
                 averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(settings["ema"]), use_buffers=True)

@@ -15,6 +15,7 @@ CROPS = [
     pytest.param((32, 32), (0.08, 1.0), (3 / 4, 4 / 3), id="as in the article"),
     pytest.param((32, 32), (0.6, 1.0), (3 / 4, 4 / 3), id="crops of 60 to 100 %"),
     pytest.param((32, 40), (0.2, 0.5), (1 / 2, 2.0), id="a wide image and long crops"),
+    pytest.param((32, 32), (0.2, 0.5), (3 / 2, 2.0), id="wide crops only"),
 ]
 
 
@@ -70,8 +71,8 @@ def epoch(batches):
 
 def test_crops_and_flips_are_the_articles_unless_others_are_asked_for():
     parameters = inspect.signature(gu.Batches).parameters
-    assert {name: parameters[name].default for name in ("scale", "ratio", "flip")} \
-        == {"scale": (0.08, 1.0), "ratio": (3 / 4, 4 / 3), "flip": True}
+    assert {name: parameters[name].default for name in ("scale", "ratio", "padding", "flip")} \
+        == {"scale": (0.08, 1.0), "ratio": (3 / 4, 4 / 3), "padding": 0, "flip": True}
 
 
 @pytest.mark.parametrize(("shape", "scale", "ratio"), CROPS)
@@ -141,6 +142,33 @@ def test_a_crop_is_torchvisions_crop_and_resize_away_from_the_border(side):
         margin_y, margin_x = (-(-side // (2 * length)) for length in (height, width))
         inside = (slice(None), slice(margin_y, side - margin_y), slice(margin_x, side - margin_x))
         torch.testing.assert_close(picture[inside] * 255, expected[inside], rtol=0, atol=0.05)
+
+
+def test_padding_shifts_crops_as_torchvisions_random_crop_and_mirrors_the_image_beyond_its_edge():
+    images = torch.randint(0, 256, (300, 3, 32, 32), dtype=torch.uint8)
+    batches = gu.Batches(images, torch.arange(300), 300, 32, True, scale=(1, 1), ratio=(1, 1), padding=4, **RAW)
+    order, crops = batches.order_and_crops(0)
+    batch, labels = next(iter(batches))
+    assert torch.equal(labels, order)
+    for axis in (0, 1):
+        assert sorted(set(crops[:, axis].tolist())) == list(range(-4, 5))
+    assert (crops[:, 2:4] == 32).all()
+    for picture, label, (top, left, _, _, flipped) in zip(batch, labels, crops.int().tolist(), strict=True):
+        padded = v2.functional.pad(images[label], 4, padding_mode="symmetric")
+        expected = padded[:, top + 4:top + 36, left + 4:left + 36]
+        assert torch.equal((picture * 255).round().byte(), expected.flip(-1) if flipped < 0 else expected)
+
+
+def test_a_crop_that_ends_at_the_edge_repeats_the_last_pixel_there():
+    images = torch.full((40, 3, 32, 32), 200, dtype=torch.uint8)
+    batch, _ = next(iter(gu.Batches(images, torch.arange(40), 40, 64, True, **RAW)))
+    torch.testing.assert_close(batch, torch.full_like(batch, 200 / 255))
+
+
+@pytest.mark.parametrize("padding", [-1, 32, 2.5, None])
+def test_a_padding_that_is_none_is_refused(padding, refuses):
+    with refuses(ValueError, "padding must be a whole number"):
+        gu.Batches(ramps(4), torch.zeros(4, dtype=torch.int64), 4, 32, True, padding=padding)
 
 
 # Evaluation: torchvision's Resize and CenterCrop

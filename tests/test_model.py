@@ -9,6 +9,7 @@ import pytest
 import torch
 import torchvision
 from d2l import torch as d2l
+from dead_weights import count_dead_weights
 from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.nn import functional as F
@@ -447,18 +448,57 @@ def test_gradients_reach_every_parameter(options):
 
 @pytest.mark.parametrize(("side", "dead"), [(32, 1_404_928), (64, 163_840), (65, 0)])
 def test_the_smallest_image_from_which_every_weight_can_learn_has_65_pixels(side, dead):
-    # Positive weights and images leave no ReLU at zero, and an average passes a gradient to every pixel, so a weight
-    # without a gradient is one that only ever meets padding.
-    net = copy.deepcopy(gu.GoogLeNet(num_classes=10))
-    for module in list(net.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.MaxPool2d):
-                setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding))
-    with torch.no_grad():
-        for p in net.parameters():
-            p.fill_(1 / p[0].numel())
-    net(torch.ones(1, 3, side, side)).sum().backward()
-    assert sum((p.grad == 0).sum().item() for p in net.parameters()) == dead
+    assert count_dead_weights(gu.GoogLeNet(num_classes=10), side) == dead
+
+
+def test_every_weight_of_the_network_for_small_images_can_learn_from_17_pixels_on():
+    net = gu.GoogLeNet(num_classes=10, small_images=True, width=0.25)
+    dead = [count_dead_weights(net, side) for side in (16, 17, 32)]
+    assert dead[0] > 0
+    assert dead[1:] == [0, 0]
+
+
+# Its width
+
+FITTING = {"num_classes": 10, "batch_norm": True, "small_images": True}
+
+
+@pytest.mark.parametrize(("width", "parameters", "macs"), [(0.5, 1_510_954, 120_910_848), (0.375, 871_058, 69_589_760),
+                                                           (0.25, 388_250, 30_904_832)])
+def test_a_narrow_network_has_its_parameters_and_its_price(width, parameters, macs):
+    assert gu.count_cost(gu.GoogLeNet(**FITTING, width=width), 32) == (parameters, macs)
+
+
+def test_full_width_changes_nothing():
+    torch.manual_seed(0)
+    net = gu.GoogLeNet(**EVERY_OPTION)
+    torch.manual_seed(0)
+    for value, other in zip(net.state_dict().values(), gu.GoogLeNet(**EVERY_OPTION, width=1).state_dict().values(),
+                            strict=True):
+        assert torch.equal(value, other)
+
+
+def test_every_number_of_channels_is_the_nearest_multiple_of_8_and_8_at_least():
+    narrow, full = (dict(gu.GoogLeNet(width=width, aux=True).named_modules()) for width in (0.25, 1))
+    for name, layer in full.items():
+        if isinstance(layer, nn.Conv2d):
+            assert narrow[name].out_channels % 8 == 0
+            assert abs(narrow[name].out_channels - layer.out_channels / 4) <= (4 if layer.out_channels > 24 else 8)
+    assert [narrow[name].out_features for name in ("aux1.fc1", "aux1.fc2", "aux2.fc1", "fc")] == [256, 1000, 256, 1000]
+
+
+def test_a_narrow_network_with_auxiliary_heads_trains_every_weight():
+    net = gu.GoogLeNet(**FITTING, width=0.25, aux=True)
+    logits, first, second = net(torch.randn(4, 3, 32, 32))
+    sum(F.cross_entropy(part, torch.arange(4)) for part in (logits, first, second)).backward()
+    assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert net.eval()(torch.randn(4, 3, 32, 32)).shape == (4, 10)
+
+
+@pytest.mark.parametrize("width", [0, -1, float("nan"), float("inf")])
+def test_a_width_that_is_none_is_refused(width, refuses):
+    with refuses(ValueError, "width has to be over 0"):
+        gu.GoogLeNet(width=width)
 
 
 # What it refuses

@@ -620,14 +620,15 @@ MUTATIONS = [
         ("wide crops are high", replace(
             "[(_area_ / _ratio_).sqrt(), (_area_ * _ratio_).sqrt()]",
             "[(_area_ * _ratio_).sqrt(), (_area_ / _ratio_).sqrt()]")),
-        ("crops never reach the last row and column", replace("_f_(0, 1, 2) * (_a_ - _b_ + 1)",
-                                                              "_f_(0, 1, 2) * (_a_ - _b_)")),
+        ("crops never reach the last row and column", replace("_f_(0, 1, 2) * (_a_ + 1)", "_f_(0, 1, 2) * _a_")),
+        ("padding shifts crops in one direction only", replace("(_a_ * _b_).floor() - _.padding", "(_a_ * _b_).floor()")),
+
         ("where no crop fits, one that does not is taken", drop("_[~_.any(dim=1)] = _")),
         ("the whole batch gets the first crop", replace(
             "self.crop(_images_, _crops_, ...)", "self.crop(_images_, _crops_[:1].expand(len(_crops_), -1), ...)")),
         ("crops are resized corner to corner", replace(
             "_.affine_grid(..., align_corners=False)", "F.affine_grid(..., align_corners=True)")),
-        ("crops have black borders", replace('_.grid_sample(..., padding_mode="border")', "F.grid_sample(...)")),
+        ("crops have black borders", replace('_.grid_sample(..., padding_mode="reflection")', "F.grid_sample(...)")),
         ("evaluation does not resize to 256/224", replace("round(_side_ * 256 / 224)", "_side_")),
         ("evaluation shrinks without a filter", replace(
             "_f_.resize(..., antialias=True)", "_f_.resize(..., antialias=False)")),
