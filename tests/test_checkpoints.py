@@ -12,6 +12,7 @@ import time
 import pytest
 import torch
 from torch import nn
+from torch.amp import GradScaler
 from torch.optim import lr_scheduler
 
 import googlenet_utils as gu
@@ -98,14 +99,22 @@ def test_a_data_loader_that_shuffles_goes_on_in_the_same_order(tmp_path):
     check_same(go(*halves, checkpoint=tmp_path / "run"), halves[0], expected, whole[0])
 
 
-def test_the_scaler_of_float16_goes_on_too(tmp_path):
-    """Its scale doubles after so many good steps: with a count that is lost, the steps would differ."""
+def test_the_scaler_of_float16_goes_on_too(tmp_path, monkeypatch):
+    """Its scale doubles after so many good steps: one that starts again, or loses its count, ends at another scale."""
+    made = []
+
+    def build(*arguments, **options):
+        made.append(GradScaler(*arguments, **options, init_scale=2.0, growth_interval=4))
+        return made[-1]
+
+    monkeypatch.setattr(torch.amp, "GradScaler", build)
     whole, halves = parts(), parts()
     expected = go(*whole, precision="float16")
     go(*parts(), epochs=2, precision="float16", checkpoint=tmp_path / "run")
-    content = torch.load(io.BytesIO((tmp_path / "run").read_bytes()[len(gu._CHECKPOINT_MARK) + 32:]))
-    assert content["scaler"]["_growth_tracker"] > 0
     check_same(go(*halves, precision="float16", checkpoint=tmp_path / "run"), halves[0], expected, whole[0])
+    first, half, second = (scaler.state_dict() for scaler in made)
+    assert half["scale"] > 2 and half["_growth_tracker"] > 0
+    assert second == first
 
 
 def test_sizes_by_epoch_go_on_where_they_were(tmp_path):
