@@ -117,6 +117,34 @@ def test_the_scaler_of_float16_goes_on_too(tmp_path, monkeypatch):
     assert second == first
 
 
+class Counting:
+    """A loader that keeps its own state, as torchdata's StatefulDataLoader does: each pass has another order."""
+
+    def __init__(self, batches):
+        self.batches, self.passes = list(batches), 0
+
+    def __iter__(self):
+        self.passes += 1
+        return iter(self.batches[self.passes % 3:] + self.batches[:self.passes % 3])
+
+    def state_dict(self):
+        return {"passes": self.passes}
+
+    def load_state_dict(self, state):
+        self.passes = state["passes"]
+
+
+def test_a_loader_with_a_state_of_its_own_goes_on_too(tmp_path):
+    def build():
+        net, batches, optimizer, schedule = parts()
+        return net, Counting(batches), optimizer, schedule
+
+    whole, halves = build(), build()
+    expected = go(*whole)
+    go(*build(), epochs=2, checkpoint=tmp_path / "run")
+    check_same(go(*halves, checkpoint=tmp_path / "run"), halves[0], expected, whole[0])
+
+
 def test_sizes_by_epoch_go_on_where_they_were(tmp_path):
     def build():
         net, batches, optimizer, schedule = parts()

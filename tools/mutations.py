@@ -574,7 +574,7 @@ MUTATIONS = [
         ("the optimizer's momentum is not restored", not_restored("optimizer")),
         ("the schedule is not restored", not_restored("schedule")),
         ("the scaler is not restored", not_restored("scaler")),
-        ("the batches' epoch is not restored", not_restored("train_iter")),
+        ("a loader's own state is not restored", not_restored("train_iter")),
         ("random numbers are not restored", drop("torch.set_rng_state(_)")),
         ("the history is not restored", drop('_.update(_["history"])')),
         ("all epochs are trained again", replace("range(len(_), _epochs_)", "range(_epochs_)")),
