@@ -1,12 +1,12 @@
 """No result and no weight file rests on a network with weights that no image of its sizes can reach (notebook 2)."""
 import pytest
 import torch
-from dead_weights import count_dead_weights
 
 import comparisons
 import experiment
 import googlenet_utils as gu
 import networks
+from dead_weights import count_dead_weights
 
 # Measured before there was a network that fits its images. Each leaves this list when it is measured anew.
 OLDER = {"ablations", "gradient_norms", "neighbours", "recipe_steps", "train_cifar10", "googlenet_cifar10"}

@@ -9,7 +9,6 @@ import pytest
 import torch
 import torchvision
 from d2l import torch as d2l
-from dead_weights import count_dead_weights
 from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.nn import functional as F
@@ -17,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from torchvision.models.feature_extraction import create_feature_extractor
 
 import googlenet_utils as gu
+from dead_weights import count_dead_weights
 
 # The article's network once more, in literal numbers. A block: in, 1x1, reduce, 3x3, reduce, 5x5, after the pooling.
 STEM = {"stage1.0": (3, 64, 7), "stage2.0": (64, 64, 1), "stage2.2": (64, 192, 3)}
