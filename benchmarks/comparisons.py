@@ -1,6 +1,5 @@
 """What each table compares, as data: {name: settings that differ from experiment.DEFAULTS}."""
-import googlenet_utils as gu
-import networks
+from experiment import gu, networks
 
 
 def spend(images, size, **options):

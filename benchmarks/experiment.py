@@ -1,20 +1,21 @@
-"""One runner for every training that a table shows: `run(settings, seed)` gives a result, a table is a dict of rows.
+"""One runner for every training that a table shows: `run` gives a result, a table is a dict of rows.
 
 A row's settings are complete: what it does not name comes from DEFAULTS. Their fingerprint, with seed and precision,
-marks the result, so that runs of a changed recipe never pool with old ones. Results that are in the file already are
-not made again, and several processes may share a table: each run has a lock, and so has the file. A run keeps a
-checkpoint until its result is written: killed and started again, it goes on. The test images are read once, at the end
-of a run that asks for it. CPU seconds are summed over the threads: what else the machine does changes them little.
+marks the result, so that runs of a changed recipe never pool with old ones. Results that are in the file are not made
+again, and several processes may share a table: each run has a lock, and so has the file. A run that was killed goes on
+from its checkpoint. CPU seconds are summed over the threads: what else the machine does changes them little.
 
-usage: python benchmarks/experiment.py TABLE [--only words ...] [--seeds 0 1] [--precision float32]
+usage: python benchmarks/experiment.py TABLE [--only words of names ...] [--seeds 0 1] [--precision float32]
 """
 import argparse
 import contextlib
 import datetime
 import hashlib
+import itertools
 import json
 import os
 import platform
+import re
 import sys
 import time
 from pathlib import Path
@@ -70,8 +71,7 @@ class Flipped(nn.Module):
 
 def complete(settings, precision=None):
     """All settings of a run on this machine."""
-    unknown = settings.keys() - DEFAULTS.keys()
-    assert not unknown, f"no such setting: {unknown}"
+    assert settings.keys() <= DEFAULTS.keys(), f"no such setting: {settings.keys() - DEFAULTS.keys()}"
     settings = {**DEFAULTS, **settings}
     return {**settings, "precision": gu.choose_precision(gu.choose_device(), precision or settings["precision"])}
 
@@ -82,132 +82,128 @@ def fingerprint(settings, seed):
 
 
 def run(settings, seed, data, checkpoint):
-    """Train one network by complete `settings`; returns the row of a result file, and the network that was judged.
+    """Train one network by complete `settings`; returns the network, and its row of a result file.
 
     checkpoint: the path, to which the number of the cycle is added, of what keeps the run until its row is written.
     """
-    accelerator = join_processes()
-    device, precision = accelerator.device if accelerator else gu.choose_device(), settings["precision"]
-    cycles = [(settings["image_sizes"], settings["learning_rate"])]
-    if settings["closing"]:
-        cycles.append((settings["closing"]["image_sizes"], settings["closing"]["learning_rate"]))
-    sizes = [size for cycle, _ in cycles for size in cycle]
+    device = join_processes()
+    cycles = [settings, {**settings, **settings["closing"]}] if settings["closing"] else [settings]
+    sizes = [size for cycle in cycles for size in cycle["image_sizes"]]
     torch.manual_seed(seed)
     net = networks.build(settings["network"], sizes[-1])
     macs = sum(networks.training_macs(net, size) for size in sizes)
-    parameters = gu.count_cost(net, sizes[-1]).parameters
     count = min(settings["images"], settings["spend"] // macs if settings["spend"] else settings["images"])
-    chosen = slice(count)
-    if settings["random_images"]:
-        chosen = torch.randperm(settings["images"], generator=torch.Generator().manual_seed(seed))[:count]
-    if accelerator:             # channels_last has to come before the wrapper
-        net = accelerator.prepare(net.to(memory_format=torch.channels_last))
-
-    def whole(images, labels, start=0, stop=None):
-        return gu.Batches(images[start:stop], labels[start:stop], 250, sizes[-1], False, device)
-
-    low, high = settings["validation"]
-    watched = low + (settings["watched"] or high - low)
-    history, losses, norms, averaged = {}, [], [], None
-    start, result = time.process_time(), {"stopped": None}
+    row = {"seed": seed, "data": data.name, "image_sizes": sizes, "epochs": len(sizes), "images": count,
+           "macs": count * macs, "parameters": gu.count_cost(net, sizes[-1]).parameters, "stopped": None}
+    net, history, watched, start = share(net, device), {}, [], time.process_time()
     try:
-        for number, (cycle, learning_rate) in enumerate(cycles, start=1):
-            train_iter = gu.Batches(data.train_images[chosen], data.train_labels[chosen], settings["batch_size"], cycle,
-                                    True, device, scale=settings["crop_scale"], ratio=settings["crop_ratio"],
-                                    padding=settings["padding"], seed=seed)
-            optimizer, schedule = build_optimizer(net, settings, learning_rate, len(cycle) * len(train_iter))
-            if settings["ema"]:
-                averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(settings["ema"]), use_buffers=True)
-                optimizer.register_step_post_hook(lambda *_, net=net, ema=averaged: ema.update_parameters(net))
-
-            def watch(step, loss, norm):
-                losses.append(round(loss.item(), 4))
-                norms.append(round(norm.item(), 3))
-
-            def clip_one(*_):
-                if len(norms) + 1 == settings["clip_only"]:
-                    nn.utils.clip_grad_norm_(net.parameters(), gu.RECIPE.max_norm)
-
-            optimizer.register_step_pre_hook(clip_one)
-            part = gu.train(net, train_iter, whole(data.train_images, data.train_labels, low, watched),
-                            nn.CrossEntropyLoss(label_smoothing=settings["label_smoothing"]), optimizer, device,
-                            len(cycle), schedule=schedule, max_norm=settings["max_norm"], precision=precision,
-                            checkpoint=None if settings["ema"] or settings["watch"] else f"{checkpoint}_{number}",
-                            progress=False, on_step=watch if settings["watch"] else None)
-            if len(part["loss"]) < len(cycle):
-                raise SystemExit("stopped by hand: started again, it goes on")
+        for number, cycle in enumerate(cycles, start=1):
+            part, judged = train_cycle(net, cycle, seed, data, count, f"{checkpoint}_{number}", watched)
             history = {name: [*history.get(name, []), *values] for name, values in part.items()}
-        judged = averaged or net
-        validation = whole(data.train_images, data.train_labels, low, high)
-        splits = {"val": validation, "train": whole(data.train_images, data.train_labels, 0, 1_000)}
-        if settings["test"]:
-            splits["test"] = whole(data.test_images, data.test_labels)
-        for split, batches in splits.items():
-            result[f"{split}_accuracy"] = gu.evaluate_accuracy(batches, judged, device, precision=precision)
-            if split != "train":
-                result[f"{split}_accuracy_flip"] = gu.evaluate_accuracy(batches, Flipped(judged), device,
-                                                                        precision=precision)
+        row |= judge(judged, settings, data, sizes[-1])
     except RuntimeError as error:
         if "not finite" not in str(error):                  # that is a result too
             raise
-        result |= {"stopped": str(error), "val_accuracy": None}
-    result |= {"losses": losses, "norms": norms} if settings["watch"] else {}
-    return net, {**result, "seed": seed, "data": data.name, "image_sizes": sizes, "images": count, "macs": count * macs,
-                 "parameters": parameters, "seconds": sum(history.get("seconds", [])),
-                 "cpu_seconds": time.process_time() - start, "precision": precision, "history": history,
-                 "processes": accelerator.num_processes if accelerator else 1, "settings": settings,
-                 "fingerprint": fingerprint(settings, seed), "machine": describe_machine(device)}
+        row |= {"stopped": str(error), "val_accuracy": None}
+    if settings["watch"]:
+        row |= {"losses": [round(loss.item(), 4) for loss, _ in watched],
+                "norms": [round(norm.item(), 3) for _, norm in watched]}
+    return net, {**row, "seconds": sum(history.get("seconds", [])), "cpu_seconds": time.process_time() - start,
+                 "precision": settings["precision"], "history": history, "processes": gu._processes()[1],
+                 "settings": settings, "fingerprint": fingerprint(settings, seed), "machine": describe_machine(device)}
 
 
-def build_optimizer(net, settings, learning_rate, steps):
-    """SGD that decays weights but no biases, and its schedule or None."""
-    matrices = [p for p in net.parameters() if p.dim() > 1]
-    vectors = [p for p in net.parameters() if p.dim() <= 1]
-    groups = [{"params": matrices, "weight_decay": settings["weight_decay"]}, {"params": vectors, "weight_decay": 0.0}]
-    optimizer = torch.optim.SGD(groups, lr=learning_rate, momentum=settings["momentum"], nesterov=settings["nesterov"])
-    if not settings["one_cycle"]:
-        return optimizer, None
-    return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps,
-                                                          cycle_momentum=False)
+def train_cycle(net, settings, seed, data, count, checkpoint, watched):
+    """Train through `image_sizes` once, with one rise and fall of the learning rate; returns `gu.train`'s history and
+    the network to judge. Puts the loss and the gradient norm of every step into the list `watched`, where asked to."""
+    device, sizes, judged, chosen = next(net.parameters()).device, settings["image_sizes"], net, slice(count)
+    if settings["random_images"]:
+        chosen = torch.randperm(settings["images"], generator=torch.Generator().manual_seed(seed))[:count]
+    train_iter = gu.Batches(data.train_images[chosen], data.train_labels[chosen], settings["batch_size"], sizes, True,
+                            device, scale=settings["crop_scale"], ratio=settings["crop_ratio"],
+                            padding=settings["padding"], seed=seed)
+    low, high = settings["validation"]
+    few = slice(low, low + (settings["watched"] or high - low))
+    # Weights decay and biases do not, as in the recipe, whose learning rate is that of batches of 128.
+    _, optimizer, schedule = gu.make_recipe(net, 128, len(sizes) * len(train_iter), **{
+        name: settings[name] for name in ("learning_rate", "momentum", "weight_decay")})
+    for group in optimizer.param_groups:
+        group["nesterov"] = settings["nesterov"]
+        if not settings["one_cycle"]:
+            group["lr"] = settings["learning_rate"]         # which the schedule had lowered, to begin with
+    if settings["ema"]:
+        judged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(settings["ema"]), use_buffers=True)
+        optimizer.register_step_post_hook(lambda *_: judged.update_parameters(net))
+
+    def clip_one(*_):
+        if len(watched) + 1 == settings["clip_only"]:
+            nn.utils.clip_grad_norm_(net.parameters(), gu.RECIPE.max_norm)
+
+    optimizer.register_step_pre_hook(clip_one)
+    history = gu.train(net, train_iter, view(data.train_images, data.train_labels, few, sizes[-1], device),
+                       nn.CrossEntropyLoss(label_smoothing=settings["label_smoothing"]), optimizer, device, len(sizes),
+                       schedule=schedule if settings["one_cycle"] else None, max_norm=settings["max_norm"],
+                       precision=settings["precision"], progress=False,
+                       checkpoint=None if settings["ema"] or settings["watch"] else checkpoint,
+                       on_step=(lambda step, loss, norm: watched.append((loss, norm))) if settings["watch"] else None)
+    if len(history["loss"]) < len(sizes):
+        raise SystemExit("stopped by hand: started again, it goes on")
+    return history, judged
 
 
-def run_table(table, rows, *, seeds=(0,), only=("",), precision=None, label="change"):
-    """Make the runs that results/TABLE.json lacks of `rows`, {name: settings}, one after the other; a row stores its
-    name under `label`. Yields each new row with its network.
+def view(images, labels, chosen, size, device):
+    """Batches to evaluate on."""
+    return gu.Batches(images[chosen], labels[chosen], 250, size, False, device)
 
-    Runs that another process is making are left to it. Rows whose settings are not the table's any more are dropped
-    with the first new result.
-    """
-    data, first = gu.load_images("cifar10"), os.environ.get("RANK", "0") == "0"
-    for seed in seeds:
-        for name, settings in rows.items():
-            settings = complete(settings, precision)
-            word = fingerprint(settings, seed)
-            if not any(words in name for words in only):
+
+def judge(net, settings, data, size):
+    """The accuracies, also with the horizontal flip, on validation images and, where asked for, on test images."""
+    splits = {"val": (data.train_images, data.train_labels, slice(*settings["validation"])),
+              "train": (data.train_images, data.train_labels, slice(1_000))}
+    if settings["test"]:
+        splits["test"] = data.test_images, data.test_labels, slice(None)
+    device = next(net.parameters()).device
+    return {f"{split}_accuracy{flip}": gu.evaluate_accuracy(view(*images, size, device), judged, device,
+                                                            precision=settings["precision"])
+            for split, images in splits.items() for flip, judged in (("", net), ("_flip", Flipped(net)))}
+
+
+def run_table(table, rows, *, seeds=(0,), names=None, precision=None, label="change", data=None):
+    """Make the runs that results/TABLE.json lacks of `rows`, {name: settings}, or of those with `names`, but for those
+    that another process is making; a row stores its name under `label`. Yields each network with its row."""
+    data, first = data or gu.load_images("cifar10"), os.environ.get("RANK", "0") == "0"
+    for seed, name in itertools.product(seeds, rows if names is None else names):
+        settings = complete(rows[name], precision)
+        word = fingerprint(settings, seed)
+        lock = FileLock(CHECKPOINTS / f"{word}.lock", timeout=0) if first else contextlib.nullcontext()
+        with contextlib.suppress(Timeout), lock:
+            if any((row.get(label), row.get("fingerprint")) == (name, word) for row in stored_rows(table)):
                 continue
-            lock = FileLock(CHECKPOINTS / f"{word}.lock", timeout=0) if first else contextlib.nullcontext()
-            with contextlib.suppress(Timeout), lock:
-                if any((row.get(label), row.get("fingerprint")) == (name, word) for row in stored_rows(table)):
-                    continue
-                print(f"{table}: {name}, seed {seed}, {settings['precision']}", flush=True)
-                net, row = run(settings, seed, data, CHECKPOINTS / word)
-                row = {label: name, **row}
-                if first:
-                    store(table, rows, row, label)
-                    for path in CHECKPOINTS.glob(f"{word}_*"):
-                        path.unlink()
-                yield net, row
+            print(f"{table}: {name}, seed {seed}, {settings['precision']}", flush=True)
+            net, row = run(settings, seed, data, CHECKPOINTS / word)
+            row = {label: name, **row}
+            if first:
+                store(table, rows, row, label)
+                for path in CHECKPOINTS.glob(f"{word}_*"):
+                    path.unlink()
+            yield net, row
 
 
 def store(table, rows, row, label):
-    """Add a run to results/TABLE.json, which is read again under a lock: another process may have written meanwhile."""
+    """Add a run to results/TABLE.json, which is read again under a lock: another process may have written meanwhile.
+    Rows whose settings are not the table's any more go."""
+    def stays(old):
+        if "fingerprint" not in old:        # from before version 0.2.0: until the run of its name is made again
+            return "seed" in old and old[label] != row[label]
+        return (old["settings"] == complete(rows[old[label]], old["precision"])
+                and (old[label], old["fingerprint"]) != (row[label], row["fingerprint"]))
+
+    def place(one):
+        return list(rows).index(one[label]), one["precision"], one["seed"]
+
     with FileLock(CHECKPOINTS / f"{table}.lock"):
-        old = [one for one in stored_rows(table) if one.get(label) in rows and "fingerprint" in one
-               and one["settings"] == complete(rows[one[label]], one["precision"])
-               and (one[label], one["fingerprint"]) != (row[label], row["fingerprint"])]
-        order = list(rows)
-        write_result(table, {"rows": sorted([*old, row], key=lambda one: (
-            order.index(one[label]), one["precision"], one["seed"]))})
+        stored = [old for old in stored_rows(table) if old.get(label) in rows and stays(old)]
+        write_result(table, {"rows": sorted([*stored, row], key=place)})
 
 
 def stored_rows(table):
@@ -224,43 +220,62 @@ def write_result(name, result):
 
 def describe_machine(device="cpu"):
     """Hardware and versions that a figure depends on, without anything that names one computer."""
-    device = torch.device(device)
-    hardware = (torch.cuda.get_device_name(device) if device.type == "cuda"
-                else f"{processor()}, threads: {torch.get_num_threads()}")
-    return {"hardware": hardware, "system": f"{platform.system()} {platform.machine()}",
-            "python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__,
-            "googlenet_utils": gu.__version__, "date": datetime.date.today().isoformat()}
-
-
-def processor():
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):        # not Linux, or a processor that does not tell
-        return platform.processor() or platform.machine()
+    device, known = torch.device(device), Path("/proc/cpuinfo")         # which only Linux has
+    model = re.search(r"model name\s*: (.+)", known.read_text() if known.exists() else "")
+    processor = model[1] if model else platform.processor() or platform.machine()
+    return {"hardware": (torch.cuda.get_device_name(device) if device.type == "cuda"
+                         else f"{processor}, threads: {torch.get_num_threads()}"),
+            "system": f"{platform.system()} {platform.machine()}", "python": platform.python_version(),
+            "torch": torch.__version__, "torchvision": torchvision.__version__, "googlenet_utils": gu.__version__,
+            "date": datetime.date.today().isoformat()}
 
 
 def join_processes():
-    """Accelerate's Accelerator where torchrun has started several processes, otherwise None."""
+    """The device to train on; where torchrun has started several processes, they meet here, and each has its own."""
+    device = gu.choose_device()
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return None
-    from accelerate import Accelerator
+        return device
+    on_gpus = device.type == "cuda"
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpus else torch.device("cpu")
+    if gu._processes()[1] == 1:
+        if on_gpus:
+            torch.cuda.set_device(device)
+        torch.distributed.init_process_group("nccl" if on_gpus else "gloo")
+    return device
 
-    return Accelerator(cpu=gu.choose_device().type == "cpu")    # untold, each process on a CPU would be alone
+
+def share(net, device):
+    """The network on the device, and in a process group one whose gradients all processes average."""
+    net = net.to(device, memory_format=torch.channels_last)             # which has to come before the wrapper
+    return net if gu._processes()[1] == 1 else nn.parallel.DistributedDataParallel(net)
+
+
+def command_line(description, arguments):
+    """What the command line says. An argument stands beside its default; a list takes one value or more; of a tuple's
+    texts one can be chosen, by default the first."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in arguments.items():
+        if default is False:
+            parser.add_argument(name, action="store_true")
+        elif isinstance(default, list):
+            parser.add_argument(name, type=type(default[0]), nargs="+", default=default)
+        elif isinstance(default, tuple):
+            parser.add_argument(name, choices=default, default=default[0])
+        else:
+            parser.add_argument(name, type=type(default), default=default)
+    return parser.parse_args()
 
 
 def main():
     import comparisons
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=comparisons.TABLES)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--only", nargs="+", default=[""], help="only rows whose name holds one of these words")
-    parser.add_argument("--precision", choices=("float32", "bfloat16", "float16"), help="the row's, by default")
-    options = parser.parse_args()
+    tables = tuple(name for name in comparisons.TABLES if name != "train_cifar10")       # which has its own script
+    options = command_line(__doc__, {"table": tables, "--seeds": [0], "--only": [""],
+                                     "--precision": ("", "float32", "bfloat16", "float16")})
     rows = comparisons.TABLES[options.table]
-    for _, row in run_table(options.table, rows, seeds=options.seeds, only=options.only, precision=options.precision):
-        print(f"validation accuracy {row['val_accuracy']}, {row['cpu_seconds'] / 60:.1f} CPU minutes", flush=True)
+    names = [name for name in rows if any(word in name for word in options.only)]
+    for _, row in run_table(options.table, rows, seeds=options.seeds, names=names, precision=options.precision):
+        print(f"validation accuracy {row['val_accuracy']}", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,11 @@ from torchvision import models
 import googlenet_utils as gu
 
 
-class Paths(nn.Module):
+class Paths(nn.ModuleList):
     """An Inception block of any paths: each gets the same input, their outputs are concatenated on the channels."""
 
-    def __init__(self, *paths):
-        super().__init__()
-        self.paths = nn.ModuleList(paths)
-
     def forward(self, x):
-        return torch.cat([path(x) for path in self.paths], dim=1)
+        return torch.cat([path(x) for path in self], dim=1)
 
 
 def layers(in_channels, *convolutions, batch_norm):
@@ -46,7 +42,7 @@ def build_block(in_channels, c1, c2, c3, c4, *, without=None, path3="5x5", reduc
     paths = {number: layers(in_channels, *path, batch_norm=batch_norm) for number, path in convolutions.items()}
     if 4 in paths:
         paths[4].insert(0, nn.MaxPool2d(kernel_size=3, stride=1, padding=1))
-    return Paths(*paths.values()), sum(path[-1][1] for path in convolutions.values())
+    return Paths(paths.values()), sum(path[-1][1] for path in convolutions.values())
 
 
 def rebuild(net, size, *, width=1.0, stem_width=1.0, head=None, **changes):
@@ -80,21 +76,19 @@ def rebuild(net, size, *, width=1.0, stem_width=1.0, head=None, **changes):
 def build_googlenet(size, *, changes=None, **options):
     """GoogLeNet with these options and, with `changes`, blocks that `rebuild` changes and makes wider or narrower, all
     by the same factor, until an image costs as many multiply-adds in training as in the network without a change."""
-    def attempt(width):
+    def attempt(**width):
         net = gu.GoogLeNet(num_classes=10, **options)
-        return rebuild(net, size, **{"width": width, **changes})
+        return net if changes is None else rebuild(net, size, **width, **changes)
 
-    if changes is None:
-        return gu.GoogLeNet(num_classes=10, **options)
-    if "width" in changes:
-        return attempt(changes["width"])
+    if changes is None or "width" in changes:
+        return attempt()
     low, high = 0.2, 3.0
     with torch.device("meta"):                              # shapes only: no data, no random numbers
         target = training_macs(gu.GoogLeNet(num_classes=10, batch_norm=True), size)
         for _ in range(12):
             middle = (low + high) / 2
-            low, high = (middle, high) if training_macs(attempt(middle), size) <= target else (low, middle)
-    return attempt(low)
+            low, high = (middle, high) if training_macs(attempt(width=middle), size) <= target else (low, middle)
+    return attempt(width=low)
 
 
 def training_macs(net, size):

@@ -3,18 +3,19 @@
 They come from results/*.json. A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`, a number
 between `<!-- value: NAME -->` and `<!-- end -->`. tests/test_documents.py fails where a document says something else.
 
-usage: python benchmarks/tables.py [--pictures]         (README's drawings of GoogLeNet too)
+usage: python benchmarks/tables.py
 """
-import io
 import json
 import re
-import sys
 from pathlib import Path
+
+from comparisons import STEPS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "benchmarks" / "README.md"]
 # Result files that were written before version 0.2.0 have other names for the same.
-BEFORE = {"val_accuracy": "held_out_accuracy", "val_acc": "test_acc", "cpu_seconds": "processor_seconds"}
+BEFORE = {"val_accuracy": "held_out_accuracy", "val_acc": "test_acc", "cpu_seconds": "processor_seconds",
+          "images": "train_images"}
 
 
 def load(name):
@@ -25,81 +26,82 @@ def field(row, name):
     return row[name] if name in row else row[BEFORE[name]]
 
 
-def markdown(header, rows):
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
 def machine_of(row):
     return f"{row['machine']['hardware']}, torch {row['machine']['torch']}"
 
 
-def trainings():
-    """The article's recipe and ours, a dictionary of columns a row."""
+# Each table is a list of rows, and a row says what stands in which column.
+
+def accuracy():
+    """The article's recipe and ours."""
     article = load("article_recipe")
     epochs = article["epochs"]
-    yield {"recipe": "the article's, as printed", "profile": "–", "images": f"{article['images']:,}",
-           "image size": f"{article['image_size']} px", "epochs": len(epochs),
-           "minutes": f"{sum(epoch['seconds'] for epoch in epochs) / 60:.0f}", "seed": article["seed"],
-           "precision": "float32", "test accuracy": f"{epochs[-1]['test_acc']:.3f}", "machine": machine_of(article)}
+    rows = [{"recipe": "the article's, as printed", "profile": "–", "images": f"{article['images']:,}",
+             "image size": f"{article['image_size']} px", "epochs": len(epochs),
+             "minutes": f"{sum(epoch['seconds'] for epoch in epochs) / 60:.0f}", "seed": article["seed"],
+             "precision": "float32", "test accuracy": f"{epochs[-1]['test_acc']:.3f}", "machine": machine_of(article)}]
     for row in sorted(load("train_cifar10")["rows"], key=lambda row: (row["profile"], row["seed"])):
         sizes = " to ".join(str(size) for size in dict.fromkeys(row["image_sizes"]))
-        yield {"recipe": "ours (notebook 4)", "profile": f"`{row['profile']}`", "images": f"{row['train_images']:,}",
-               "image size": f"{sizes} px", "epochs": row["epochs"], "minutes": f"{row['seconds'] / 60:.0f}",
-               "seed": row["seed"], "precision": row["precision"], "test accuracy": f"**{row['test_accuracy']:.3f}**",
-               "machine": machine_of(row)}
+        rows.append({"recipe": "ours (notebook 4)", "profile": f"`{row['profile']}`",
+                     "images": f"{field(row, 'images'):,}", "image size": f"{sizes} px",
+                     "epochs": len(row["image_sizes"]), "minutes": f"{row['seconds'] / 60:.0f}", "seed": row["seed"],
+                     "precision": row["precision"], "test accuracy": f"**{row['test_accuracy']:.3f}**",
+                     "machine": machine_of(row)})
+    return rows
 
 
-def accuracy_table():
-    rows = list(trainings())
-    return markdown(list(rows[0]), [row.values() for row in rows])
+def results():
+    """README's, in short."""
+    columns = ("recipe", "profile", "image size", "epochs", "minutes", "test accuracy")
+    return [{column: row[column] for column in columns} for row in accuracy()]
 
 
-def short_accuracy_table():
-    columns = ["recipe", "profile", "image size", "epochs", "minutes", "test accuracy"]
-    return markdown(columns, [[row[column] for column in columns] for row in trainings()])
-
-
-def steps_table():
+def steps():
     """From the article's recipe to ours, a change a row, on validation images."""
-    header = ["change", "kept", "validation accuracy, bfloat16", "validation accuracy, float32", "images × epochs",
-              "CPU minutes"]
-    rows = []
-    for row in load("recipe_steps")["rows"]:
-        runs = row["runs"]
-        rows.append([row["change"], "yes" if row["kept"] else "no",
-                     *(mean_and_seeds(runs, precision) for precision in ("bfloat16", "float32")),
-                     f"{runs[0]['images']:,} × {len(row['settings']['sizes'])}",
-                     ", ".join(f"{field(run, 'cpu_seconds') / 60:.1f}" for run in runs)])
-    return markdown(header, rows)
+    def mean_and_seeds(runs, precision):
+        runs = {run["seed"]: field(run, "val_accuracy") for run in runs if run["precision"] == precision}
+        if not runs:
+            return "not measured"
+        mean, seeds = f"{sum(runs.values()) / len(runs):.3f}", ", ".join(map(str, runs))
+        each = ", ".join(f"{accuracy:.3f}" for accuracy in runs.values())
+        return f"{mean} (seed {seeds})" if len(runs) == 1 else f"{mean} (seeds {seeds}: {each})"
+
+    kept, changes = {text: stays for text, _, stays in STEPS}, {}
+    for row in load("recipe_steps")["rows"]:                # before version 0.2.0 a row had several runs
+        changes.setdefault(row["change"], (row, []))[1].extend(row.get("runs", [row]))
+    return [{"change": change, "kept": "yes" if row.get("kept", kept.get(change)) else "no",
+             "validation accuracy, bfloat16": mean_and_seeds(runs, "bfloat16"),
+             "validation accuracy, float32": mean_and_seeds(runs, "float32"),
+             "images × epochs": f"{runs[0]['images']:,} × {len(row.get('image_sizes') or row['settings']['sizes'])}",
+             "CPU minutes": ", ".join(f"{field(run, 'cpu_seconds') / 60:.1f}" for run in runs)}
+            for change, (row, runs) in changes.items()]
 
 
-def mean_and_seeds(runs, precision):
-    """The accuracy of the run in `precision`, or the mean and each of several, with their seeds."""
-    runs = {run["seed"]: field(run, "val_accuracy") for run in runs if run["precision"] == precision}
-    if not runs:
-        return "not measured"
-    seeds = ", ".join(map(str, runs))
-    if len(runs) == 1:
-        return f"{runs.popitem()[1]:.3f} (seed {seeds})"
-    return f"{sum(runs.values()) / len(runs):.3f} (seeds {seeds}: {', '.join(f'{a:.3f}' for a in runs.values())})"
-
-
-def speed_table():
-    """Images a second: the article's loop, ours, and the ceiling."""
-    header = ["image size", "batch", "article's loop, float32", "ours", "ceiling", "precision of ours and the ceiling",
-              "ours : article's", "ours : ceiling", "turns", "machine"]
+def speed():
+    """Images a second: the article's loop in float32 and in the precision of ours, ours, and the ceiling."""
     rows = []
     for row in load("training_speed")["rows"]:
-        rates = row["images_per_second"]
-        rows.append([f"{row['size']} px", row["batch_size"],
-                     *(f"{rates[name]:.0f}" for name in ("article", "ours", "ceiling")), row["precision"],
-                     f"**{row['times_the_article']:.1f}**", f"{row['share_of_ceiling']:.0%}", row["turns"],
-                     machine_of(row)])
-    return markdown(header, rows)
+        rates, same = row["images_per_second"], row["precision"] == "float32"
+        autocast = rates["article"] if same else rates.get("article_autocast")
+        ratio = row["times_the_article"] if same else row.get("times_the_article_autocast")
+        rows.append({"image size": f"{row['size']} px", "batch": row["batch_size"],
+                     "precision of ours": row["precision"],
+                     "article's loop, float32": f"{rates['article']:.0f}",
+                     "article's loop, precision of ours": f"{autocast:.0f}" if autocast else "not measured",
+                     "ours": f"{rates['ours']:.0f}", "ceiling": f"{rates['ceiling']:.0f}",
+                     "ours : article's, float32": f"**{row['times_the_article']:.1f}**",
+                     "ours : article's, precision of ours": f"**{ratio:.1f}**" if ratio else "not measured",
+                     "ours : ceiling": f"{row['share_of_ceiling']:.0%}", "turns": row["turns"],
+                     "machine": machine_of(row)})
+    return rows
 
 
-TABLES = {"results": short_accuracy_table, "accuracy": accuracy_table, "steps": steps_table, "speed": speed_table}
+TABLES = {table.__name__: table for table in (results, accuracy, steps, speed)}
+
+
+def markdown(rows):
+    lines = [rows[0], ["---"] * len(rows[0]), *(row.values() for row in rows)]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def values():
@@ -115,34 +117,12 @@ def filled(text):
     """A document's text with every marked table and number made anew."""
     numbers = values()
     text = re.sub(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)",
-                  lambda match: f"{match[1]}{TABLES[match[2]]()}\n{match[3]}", text, flags=re.S)
+                  lambda match: f"{match[1]}{markdown(TABLES[match[2]]())}\n{match[3]}", text, flags=re.S)
     return re.sub(r"(<!-- value: (\w+) -->).*?(<!-- end -->)",
                   lambda match: f"{match[1]}{numbers[match[2]]}{match[3]}", text)
 
 
-def write_pictures():
-    """Draw GoogLeNet for README, wide and tall, with twice the pixels that README shows, so that letters are sharp."""
-    from PIL import Image
-
-    sys.path.insert(0, str(ROOT))
-    import googlenet_utils as gu
-
-    for name, tall in (("googlenet", False), ("googlenet_tall", True)):
-        fig, _ = gu.draw_googlenet(gu.GoogLeNet(aux=True), tall=tall)
-        buffer = io.BytesIO()
-        fig.savefig(buffer, dpi=200, facecolor="white")
-        path = ROOT / "notebooks" / "pictures" / f"{name}.png"
-        Image.open(buffer).convert("RGB").quantize(128).save(path, optimize=True)       # half the bytes
-        print("written:", path.relative_to(ROOT).as_posix())
-
-
-def main():
-    if "--pictures" in sys.argv:
-        write_pictures()
+if __name__ == "__main__":
     for path in DOCUMENTS:
         path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
         print("written:", path.relative_to(ROOT).as_posix())
-
-
-if __name__ == "__main__":
-    main()

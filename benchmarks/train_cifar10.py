@@ -2,37 +2,38 @@
 
 A row of the table train_cifar10 (experiment.py, comparisons.py): the last 2,000 training images are the validation
 split, the test images are read once, at the end. Started again, it goes on. Under torchrun several processes share the
-work: the same batches, a share of each (notebook 8).
+work: the same batches, a share of each (notebook 8). `long` writes notebooks/weights/.
 
 usage: python benchmarks/train_cifar10.py [--profile cpu] [--seed 0]
        torchrun --nproc-per-node 2 benchmarks/train_cifar10.py --profile cpu
-       python benchmarks/train_cifar10.py --profile gpu            (10 epochs at 224 x 224: needs a GPU)
-       python benchmarks/train_cifar10.py --profile long           (writes notebooks/weights/)
 """
-import argparse
 import hashlib
 import json
 
-import comparisons
-from experiment import HERE, gu, run_table
+from comparisons import TABLES
+from experiment import HERE, command_line, gu, run_table
 
-TABLE = "train_cifar10"
+LARGEST = 15 * 1024**2          # bytes of a file that everybody fetches
 
 
-def write_weights(net, row):
-    """Write notebooks/weights/googlenet_cifar10.safetensors, in half precision, and its card beside it. The accuracies
-    on the card are those of the rounded weights, as `gu.load_trained` gives them."""
+def write_weights(net, row, data, path):
+    """Write the weights, in half precision, and their card beside them. The accuracies on the card are those of the
+    rounded weights, as `gu.load_trained` gives them."""
     from safetensors.torch import save
 
     state = {name: value.cpu().half() if value.is_floating_point() else value.cpu()
              for name, value in net.state_dict().items()}
     net.load_state_dict(state)
     content = save({name: value.contiguous() for name, value in state.items()})
-    device, size, data = next(net.parameters()).device, row["image_sizes"][-1], gu.load_images("cifar10")
+    if len(content) > LARGEST:
+        print(f"{path.name} is not written: it would have {len(content):,} bytes")
+        return
+    device, size = next(net.parameters()).device, row["image_sizes"][-1]
     accuracies = {name: gu.evaluate_accuracy(gu.Batches(*split, 250, size, False, device), net, device)
                   for name, split in (("test_accuracy", data.test), ("val_accuracy", data.validation),
                                       ("test_accuracy_of_the_first_1000", data.test.first(1_000)))}
-    card = {"network": "GoogLeNet(num_classes=10, batch_norm=True)", "classes": gu.CIFAR10_CLASSES,
+    options = "".join(f", {name}={value!r}" for name, value in row["settings"]["network"].items())
+    card = {"network": f"GoogLeNet(num_classes=10{options})", "classes": data.classes,
             "data": f"{row['data']} (Krizhevsky, 2009), the first {row['images']:,} training images",
             "image_size": size, "image_sizes": row["image_sizes"], "mean": gu.CIFAR10_MEAN, "std": gu.CIFAR10_STD,
             "settings": row["settings"], "seed": row["seed"], "seconds": row["seconds"], "machine": row["machine"],
@@ -40,23 +41,19 @@ def write_weights(net, row):
             **accuracies, "stored_as": "float16", "date": row["machine"]["date"],
             "licence": "MIT, as the project; CIFAR-10's authors state none for their images, of which none is here",
             "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    path = HERE.parent / "notebooks" / "weights" / "googlenet_cifar10.safetensors"
     gu._write_whole(path, content)
     gu._write_whole(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
-    print(f"written: notebooks/weights/{path.name}, {len(content):,} bytes")
+    print(f"written: {path.name}, {len(content):,} bytes")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    rows = comparisons.TABLES[TABLE]
-    parser.add_argument("--profile", choices=rows, default="cpu")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    for net, row in run_table(TABLE, rows, seeds=[options.seed], only=[options.profile],
+    options = command_line(__doc__, {"--profile": tuple(TABLES["train_cifar10"]), "--seed": 0})
+    for net, row in run_table("train_cifar10", TABLES["train_cifar10"], seeds=[options.seed], names=[options.profile],
                               label="profile"):
         print(f"test accuracy {row['test_accuracy']:.4f} after {row['seconds']:.0f} s")
-        if options.profile == "long":
-            write_weights(gu._unwrap(net), row)
+        if options.profile == "long" and gu._processes()[0] == 0:
+            path = HERE.parent / "notebooks" / "weights" / "googlenet_cifar10.safetensors"
+            write_weights(gu._unwrap(net), row, gu.load_images("cifar10"), path)
 
 
 if __name__ == "__main__":
