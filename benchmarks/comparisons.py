@@ -108,7 +108,13 @@ def gradient_norms():
     return {"as it came": watched, "one gradient clipped": {**watched, "clip_only": 388}}
 
 
-# Profiles of googlenet_utils, and the long run whose weights are shipped.
+# Our best: the whole network, with the stem for small images. gpu.py takes as many of these epochs as the time allows.
+BEST = {"network": {"batch_norm": True, "small_images": True}, "batch_size": 512, "learning_rate": 0.4, "padding": 4,
+        "crop_scale": [1, 1], "crop_ratio": [1, 1], "label_smoothing": 0.1, "max_norm": 5.0, "test": True}
+BEST_EPOCHS = range(60, 121, 10)
+
+
+# Profiles of googlenet_utils, the long run whose weights are shipped, and our best.
 def train_cifar10():
     recipe = {"max_norm": gu.RECIPE.max_norm, "test": True}
     rows = {name: {**recipe, "network": {"batch_norm": True, "small_images": profile.small_images},
@@ -117,7 +123,8 @@ def train_cifar10():
             for name, profile in gu.PROFILES.items() if name != "ci"}
     rows["long"] = {**recipe, "image_sizes": [32] * 4 + [48] * 3 + [64] * 3,
                     "closing": {"image_sizes": [96, 193], "learning_rate": 0.05}}
-    return rows
+    rows["cpu on a GPU"] = rows["cpu"]
+    return rows | {f"best{epochs}": {**BEST, "image_sizes": [32] * epochs} for epochs in BEST_EPOCHS}
 
 
 TABLES = {make.__name__: make() for make in (recipe_steps, recipe_search, ablations, neighbours, neighbour_rates,

@@ -1,0 +1,108 @@
+"""benchmarks/gpu.py, rehearsed without a GPU: what it writes, that it goes on, and what it says of what it left."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import comparisons
+import experiment
+import googlenet_utils as gu
+import gpu
+import tables
+
+ROOT = Path(__file__).parent.parent
+MISSING = ("matplotlib", "d2l", "accelerate", "pandas", "scipy", "IPython")     # on the machine that is rented
+WITHOUT = f"""
+import runpy, sys
+sys.modules.update(dict.fromkeys({MISSING!r}))
+sys.argv = sys.argv[1:]
+sys.path.insert(0, {str(ROOT / 'benchmarks')!r})
+runpy.run_path({str(ROOT / 'benchmarks' / 'gpu.py')!r}, run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def rehearsed(tmp_path_factory):
+    """The folder of results, that of checkpoints, and what was printed."""
+    out, work = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("work")
+    done = subprocess.run([sys.executable, "-c", WITHOUT, "gpu.py", "--rehearsal", f"--out={out}", f"--work={work}"],
+                          env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out, work, done.stdout
+
+
+def call(monkeypatch, capsys, *arguments):
+    """What a call in this process prints."""
+    with monkeypatch.context() as patch:
+        for name in ("RESULTS", "CHECKPOINTS"):
+            patch.setattr(experiment, name, getattr(experiment, name))
+        patch.setattr(sys, "argv", ["gpu.py", *map(str, arguments)])
+        gpu.main()
+    return capsys.readouterr().out
+
+
+def test_its_rows_are_those_that_the_tables_read(rehearsed, monkeypatch):
+    out, _, printed = rehearsed
+    monkeypatch.setattr(tables, "load", lambda name: json.loads((out / f"{name}.json").read_text(encoding="utf-8")))
+    (speed,) = tables.speed()
+    assert speed["image size"] == "32 px"
+    rows = tables.load("train_cifar10")["rows"]
+    assert {"gpu", "cpu on a GPU"} < {row["profile"] for row in rows} <= set(comparisons.TABLES["train_cifar10"])
+    for row in rows:
+        assert row["fingerprint"] == experiment.fingerprint(row["settings"], row["seed"])
+        assert 0 <= row["test_accuracy"] <= 1
+    assert "not measured:\nscaling: needs two GPUs: python benchmarks/gpu.py" in printed
+
+
+def test_the_weights_are_those_of_the_card(rehearsed):
+    out, _, _ = rehearsed
+    (path,) = out.glob("*.safetensors")
+    card, weights = json.loads(path.with_suffix(".json").read_text(encoding="utf-8")), load_file(path)
+    net = eval(card["network"], {"GoogLeNet": gu.GoogLeNet})
+    net.load_state_dict(weights)
+    assert all(value.dtype == torch.float16 for value in weights.values() if value.is_floating_point())
+    assert card["bytes"] == path.stat().st_size
+    assert card["settings"]["label_smoothing"] == comparisons.BEST["label_smoothing"]
+
+
+def test_a_second_call_measures_nothing_twice(rehearsed, monkeypatch, capsys):
+    out, work, _ = rehearsed
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    printed = call(monkeypatch, capsys, "--rehearsal", f"--out={out}", f"--work={work}")
+    assert printed.strip().splitlines() == ["not measured:", "scaling: needs two GPUs: python benchmarks/gpu.py "
+                                            "--only scaling"]
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_nothing_is_begun_that_cannot_end(tmp_path, monkeypatch, capsys):
+    printed = call(monkeypatch, capsys, "--rehearsal", f"--out={tmp_path}", f"--work={tmp_path}", "--minutes=0")
+    assert not list(tmp_path.glob("*.json"))
+    for name in ("speed at 32 px", "best", "profile gpu", "profile cpu on a GPU"):
+        assert f"\n{name}" in printed
+    assert printed.count(": python benchmarks/") == 5
+
+
+def test_a_failure_does_not_stop_what_comes_after_it():
+    def fail():
+        raise torch.OutOfMemoryError("no memory\nin detail")
+
+    rental, done = gpu.Rental(1), []
+    rental.measure("one", "one.py", 0, fail)
+    rental.measure("two", "two.py", 0, done.append, 2)
+    assert rental.missing == ["one: failed (no memory): python benchmarks/one.py"]
+    assert done == [2]
+
+
+@pytest.mark.parametrize(("minutes", "seconds", "epochs"), [(60, 1, 120), (60, 7, 80), (60, 20, 60), (8, 6, 70)])
+def test_the_best_recipe_takes_the_epochs_that_fit(minutes, seconds, epochs, monkeypatch, tmp_path):
+    monkeypatch.setattr(experiment, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(gpu, "expected_seconds", lambda *_: seconds)
+    rows = {name: experiment.complete(row) for name, row in comparisons.TABLES["train_cifar10"].items()}
+    assert gpu.choose_best(rows, gpu.Rental(minutes), None, None, 1) == (f"best{epochs}", seconds * epochs)
+    (tmp_path / f"{experiment.fingerprint(rows['best90'], 0)}_1").touch()
+    assert gpu.choose_best(rows, gpu.Rental(minutes), None, None, 1) == ("best90", 0)
