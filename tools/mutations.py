@@ -480,7 +480,8 @@ MUTATIONS = [
         ("float16 gradients are not enlarged", replace(
             "_.GradScaler(..., enabled=_)", "torch.amp.GradScaler(..., enabled=False)"), "checkpoints"),
         ("everything runs in float32", replace("_.autocast(...)", "contextlib.nullcontext()", every=True)),
-        ("the loss is computed in half precision", replace("_scores_.float()", "_scores_", inside=A_STEP)),
+        ("the loss is computed in half precision", replace(
+            "_scores_.float()", "_scores_", inside=A_STEP, every=True)),
         ("a head's loss counts in full", replace("AUXILIARY_WEIGHT * _loss_", "_loss_")),
         ("the article's slip: the loss shrinks with the epoch", either(
             replace('_history_["loss"].append(_value_)', '_history_["loss"].append(_value_ / (epoch + 1))'),
@@ -553,6 +554,8 @@ MUTATIONS = [
             replace("_x_[_a_:_b_:_.world_size]", "_x_[_a_:_b_]", every=True))),
         ("each process evaluates every image", either(
             replace("slice(_a_ + _, _a_ + _b_, _.world_size)", "slice(_a_, _a_ + _b_)"),
+            replace("slice(_a_ + _r_, _b_, _w_.world_size)",
+                    "slice(_a_ + _r_, _b_, _w_.world_size) if self.train else slice(_a_, _b_)"),
             replace("_x_[_a_ + _:_a_ + _b_:_.world_size]", "_x_[_a_:_a_ + _b_]"))),
         ("the layout changes after wrapping", either(
             replace("_net_ is _bare(_net_)", "True"), replace("not _.wrapped", "True", inside="train"))),
@@ -575,7 +578,8 @@ MUTATIONS = [
         ("the schedule is not restored", not_restored("schedule")),
         ("the scaler is not restored", not_restored("scaler")),
         ("a loader's own state is not restored", not_restored("train_iter")),
-        ("random numbers are not restored", drop("torch.set_rng_state(_)")),
+        ("the batches are not told their epoch", drop("_.set_epoch(_)", inside="train")),
+        ("random numbers are not restored", drop("_.set_state(_)")),
         ("the history is not restored", drop('_.update(_["history"])')),
         ("all epochs are trained again", replace("range(len(_), _epochs_)", "range(_epochs_)")),
         ("another run's is taken", silence("was trained with")),
@@ -662,7 +666,7 @@ MUTATIONS = [
             replace(r'_[:2] not in (b"\x1f", b"\x1f\x8b")', "False"),
             replace(r'not _.startswith(b"\x1f\x8b")', "False"))),
         ("a slow source is followed to the end", silence("slow (")),
-        ("links are unpacked", either(replace("_.isfile()", "True"), replace('{"filter": "data"}', "{}"))),
+        ("links are unpacked", drop("_.extraction_filter = _")),
         ("two notebooks fetch at once", either(
             replace("_lock_.acquire(...)", "contextlib.nullcontext()", every=True),
             replace("FileLock(...)", "contextlib.nullcontext()"))),
