@@ -143,8 +143,7 @@ class GoogLeNet(nn.Module):
     small_images: a first stage that does not shrink the image, for about 32 pixels. initialization: see `initialize`.
     aux: two auxiliary heads, after 4a and 4d; in train mode the output is then a tuple, the logits and each head's.
     dropout: the share of the last features that is dropped in training (paper: 0.4). width: multiplies every number of
-    channels, rounded to a multiple of 8 (Howard et al., arXiv 1704.04861, section 3.3). Raises ValueError for images of
-    the wrong kind.
+    channels, to a multiple of 8 (Howard et al., arXiv 1704.04861, section 3.3). Raises ValueError for other images.
     """
 
     def __init__(self, in_channels=3, num_classes=1000, *, batch_norm=False, small_images=False,
@@ -258,7 +257,7 @@ def train(net, train_iter, val_iter, loss, optimizer, device, epochs, *, schedul
     auxiliary heads is added with AUXILIARY_WEIGHT. schedule: of the learning rate, stepped after every batch that moved
     the weights. max_norm: clips the gradient norm, over all weights (Pascanu et al., arXiv 1211.5063). precision: see
     `choose_precision`. checkpoint: a file that keeps the run after each epoch; a call with the same file and settings
-    goes on where it stopped, to the numbers of an unbroken run (of random numbers, torch's are kept). on_step(step,
+    goes on where it stopped, to the numbers of an unbroken run (torch's random numbers are kept). on_step(step,
     loss, gradient_norm): called after each step, from 1 on, with tensors; the norm before clipping. Every layer is put
     into train mode, a frozen batch norm too. The stop button ends the run. Several processes: wrap net in
     DistributedDataParallel; all return the same history, rank 0 prints and stores. Raises ValueError or TypeError for
@@ -1335,6 +1334,8 @@ def _save_checkpoint(path, run, settings):
     for name in ("net", "loss", "optimizer", "scaler", "schedule"):
         if hasattr(getattr(run, name), "state_dict"):
             content[name] = _unwrap(getattr(run, name)).state_dict()
+    with contextlib.suppress(AttributeError, NotImplementedError):          # a method is no promise of a state
+        content["train_iter"] = run.train_iter.state_dict()
     buffer = io.BytesIO()
     torch.save(plain(content), buffer)
     try:                                # PyTorch's reader does not notice a changed number: a checksum goes before it
@@ -1365,7 +1366,7 @@ def _load_checkpoint(path, run, settings):
         before, now = content["settings"].get(name, "none"), settings.get(name, "none")
         if before != now:
             refuse("was trained with " + ("another network" if name == "network" else f"{name} {before}, not {now}"))
-    for name in ("net", "loss", "optimizer", "scaler", "schedule"):
+    for name in ("net", "loss", "optimizer", "scaler", "schedule", "train_iter"):
         if content.get(name) is not None:
             _unwrap(getattr(run, name)).load_state_dict(content[name])
     for name, generator in run.generators.items():
