@@ -81,7 +81,8 @@ def search():
     """Recipes for the narrow network, on validation images; "flipped": the mean with the horizontal flip's logits."""
     return [{"recipe": row["change"], "seed": row["seed"], "precision": row["precision"],
              "images × epochs": f"{row['images']:,} × {len(row['image_sizes'])}",
-             "parameters": f"{row['parameters']:,}", "training accuracy, augmented": f"{row['history']['train_acc'][-1]:.3f}",
+             "parameters": f"{row['parameters']:,}",
+             "training accuracy, augmented": f"{row['history']['train_acc'][-1]:.3f}",
              "validation accuracy": f"**{row['val_accuracy']:.3f}**", "flipped": f"{row['val_accuracy_flip']:.3f}",
              "CPU minutes": f"{row['cpu_seconds'] / 60:.0f}"} for row in load("recipe_search")["rows"]]
 
