@@ -5,6 +5,7 @@ NAME-check (folded; calls `gu.check`). A check cell needs nothing but the import
 answer, so that this file can try the right answer and every wrong one.
 """
 import collections
+import contextlib
 import decimal
 import fractions
 import re
@@ -196,7 +197,7 @@ def printed(cell):
 def arguments_of(cell, monkeypatch):
     """What a check cell calls `gu.check` with, run with nothing but the imports of the set-up cell."""
     calls = []
-    stub = re.search(r"^_ = gu\.check\(\s*(\w+)", cell.source, re.M)
+    stub = re.search(r"^\w+ = gu\.check\(\s*(\w+)", cell.source, re.M)
     assert stub, f"{cell.id} calls gu.check(the name of the answer"
     with monkeypatch.context() as patch:
         patch.setattr(gu, "check", lambda answer, right, hints, why, by=None: calls.append((right, hints, why, by)))
@@ -217,7 +218,7 @@ def test_four_to_six_exercises_with_stub_and_folded_check(path):
         assert "**Exercise" in text.source
         assert check.metadata.get("jupyter", {}).get("source_hidden"), f"{check.id} is stored folded"
         assert printed(check).startswith(NOT_TRIED), "the stub is not the solution"
-        assert "_ = gu.check(" in check.source, f"{check.id}: otherwise what check returns is displayed too"
+        assert re.search(r"^\w+ = gu\.check\(", check.source, re.M), f"{check.id}: it would be displayed"
         assert not stub.outputs, f"{stub.id}: a stub prints nothing"
 
 
@@ -243,6 +244,64 @@ def test_the_right_answer_is_right_and_each_usual_slip_has_its_own_hint(path, ca
         assert reply(capsys, right, right, hints, why, by) == f"{RIGHT} {why}"
         for wrong, hint in hints:
             assert reply(capsys, wrong, right, hints, why, by) == f"{NOT_YET} {hint}", name
+
+
+# What is built in class is used by the cells after it
+
+# A notebook's exercise, and the last cell that uses its answer: errors to plant in our solution, and the check's hints.
+BUILT = {
+    ("02_five_stages", "build", "same-numbers"): [
+        ("channels = row.channels", "pass", "Every block gets 192 channels"),
+        ('stages["4"].append(halve())', "pass", "Stages 3 and 4 end with"),
+        ('stages["3"].append(halve())', 'stages["3"].append(nn.MaxPool2d(2, 2))', "a 3×3 window"),
+        ("nn.AdaptiveAvgPool2d", "nn.AdaptiveMaxPool2d", "Which pooling comes after 5b"),
+        ('[row.name[0]]', '["4"]', "How many blocks does each stage have")],
+}
+
+
+def run_with(answer, notebook, name, last, capsys):
+    """What the cells from NAME-check to `last` print now, and what is stored, with `answer` in the place of the stub.
+
+    The notebook runs from its start, but for cells that only draw."""
+    (path,) = [path for path in NOTEBOOKS if path.stem == notebook]
+    cells, names, said = cells_by_id(path), {"gu": gu, "torch": torch, "nn": nn, "F": F}, {}
+    for cell in cells.values():
+        if cell.cell_type == "code" and not {"set-up", "remove-input"} & set(cell.metadata.get("tags", [])):
+            exec(answer if cell.id == f"{name}-answer" else cell.source, names)
+            said[cell.id] = capsys.readouterr().out
+        if cell.id == last:
+            break
+    order = list(said)
+    return [(said[one], printed(cells[one])) for one in order[order.index(f"{name}-check"):]]
+
+
+def solution_of(notebook, name):
+    return cells_by_id(ROOT / "notebooks" / "solutions" / f"{notebook}.ipynb")[f"{name}-answer"].source
+
+
+@pytest.mark.parametrize("exercise", BUILT, ids="-".join)
+def test_the_cells_after_it_go_on_with_what_the_student_built(exercise, capsys):
+    check, *after = run_with(solution_of(*exercise[:2]), *exercise, capsys)
+    assert check[0].startswith(RIGHT)
+    assert len(after) >= 2
+    assert all(said == stored for said, stored in after), "they print what they print with ours"
+
+
+@pytest.mark.parametrize(("exercise", "old", "new", "hint"), [
+    (exercise, *error) for exercise, errors in BUILT.items() for error in errors],
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else value)
+def test_an_error_in_it_is_noticed_by_its_check_and_without_that_by_a_cell_that_uses_it(
+        exercise, old, new, hint, capsys, monkeypatch):
+    solution = solution_of(*exercise[:2])
+    assert solution.count(old) == 1
+    check, *after = run_with(solution.replace(old, new), *exercise, capsys)
+    assert check[0].startswith(NOT_YET)
+    assert hint in check[0]
+    assert all(said == stored for said, stored in after), "they go on with ours"
+    monkeypatch.setattr(gu, "check", lambda *arguments, **options: True)
+    with contextlib.suppress(RuntimeError):                 # shapes that do not fit
+        _, *after = run_with(solution.replace(old, new), *exercise, capsys)
+        assert any(said != stored for said, stored in after)
 
 
 # What each goal is tried by, and what the teacher's pages say

@@ -18,7 +18,7 @@ import write_address
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb")) + sorted(NOTEBOOKS.glob("solutions/*.ipynb"))
 IGNORED = "nbval-ignore-output"
-KNOWN_TAGS = {IGNORED, "listing", "output-slide", "predict", "remove-input", "set-up"}
+KNOWN_TAGS = {IGNORED, "hide-input", "listing", "output-slide", "predict", "remove-input", "set-up"}
 LONGEST_CELL = 25
 
 pytestmark = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -130,6 +130,8 @@ def test_tags_are_known_and_answers_are_folded(path):
         assert "NBVAL_" not in cell.source, f"{cell.id}: use a tag, which does not stand in the student's way"
         folded = cell.metadata.get("jupyter", {}).get("outputs_hidden", False)
         assert folded == ("predict" in tags_of(cell)), f"{cell.id}: predict cells, and only they, are stored folded"
+        if "hide-input" in tags_of(cell):                   # our answer, behind the student's
+            assert cell.metadata.get("jupyter", {}).get("source_hidden"), f"{cell.id} is stored folded"
 
 
 def test_a_cell_that_is_not_compared_asserts_its_claim(path):
