@@ -173,5 +173,9 @@ def test_is_a_deck_of_slides_in_which_answers_start_a_slide_of_their_own(path):
             assert kind in ("slide", "skip"), f"{cell.id}: an answer would stand under its question"
         assert kind == "skip" or cell.id not in keyboard, f"{cell.id}: a slide has no keyboard"
         folded = cell.metadata.get("jupyter", {}).get("source_hidden", False)
-        assert ("remove-input" in cell.metadata.get("tags", [])) == (folded and kind != "skip"), cell.id
+        tags = cell.metadata.get("tags", [])
+        if "hide-input" in tags:
+            assert folded and kind in ("slide", "skip"), f"{cell.id}: ours, folded behind the student's"
+        else:
+            assert ("remove-input" in tags) == (folded and kind != "skip"), cell.id
     assert kinds[[cell.id for cell in cells].index("set-up")] == "skip"

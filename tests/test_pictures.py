@@ -288,12 +288,13 @@ def texts(axis):
 
 
 def test_the_drawing_of_a_block_says_what_count_cost_says():
-    """The real block's lines hold the multiply-adds that are counted; the plain block lets every channel out."""
-    plain, real = figure_of("01", "opening-picture").axes
+    """The real block's lines hold the multiply-adds that are counted; the naive block lets every channel out."""
+    naive, real = figure_of("01", "opening-picture").axes
     macs = gu.count_cost(gu.Inception(192, 64, (96, 128), (16, 32), 32), 28).macs
     assert real.get_title() == f"the real block\n{macs / 1e6:.0f} M multiply-adds, 256 channels out"
-    assert "416 channels out" in plain.get_title()          # 64 + 128 + 32, and the 192 that the pooling passes on
-    assert {"out\n256", "3×3\n128", "1×1\n96"} <= set(texts(real))
+    assert "416 channels out" in naive.get_title()
+    assert {"64 ch", "128 ch", "32 ch", "192 ch"} <= set(texts(naive))      # the pooling passes its 192 on
+    assert {"out\n256", "3×3\n128", "1×1\n96", "max\npool"} <= set(texts(real))
     widths = [line.get_linewidth() for line in real.lines if line.get_linestyle() == "-"]
     assert sum(widths) == pytest.approx(0.2 * macs / 1e6)
     assert max(widths) == pytest.approx(0.2 * 96 * 128 * 9 * 28**2 / 1e6)      # the 3x3 convolution's
@@ -324,7 +325,10 @@ def test_the_kernel_lies_over_pixels_at_224_and_over_padding_at_32():
 
 
 def test_the_dog_stands_out_and_is_as_wide_and_its_eye_where_the_notebook_says():
-    fig = figure_of("01", "dog-draw", seen=[torch.ones(224, 224, dtype=torch.bool)] * 4)
+    fields = [torch.zeros(224, 224, dtype=torch.bool) for _ in range(4)]
+    for mask, width in zip(fields, (27, 43, 59, 43), strict=True):
+        mask[72 - width // 2:73 + width // 2, 56 - width // 2:57 + width // 2] = True
+    fig = figure_of("01", "dog-draw", fields=fields)
     fig.canvas.draw()
     for axis in fig.axes:
         sky, ground, *dog = axis.patches
@@ -334,8 +338,9 @@ def test_the_dog_stands_out_and_is_as_wide_and_its_eye_where_the_notebook_says()
         boxes = [to_pixels.transform_bbox(part.get_window_extent()) for part in dog]
         assert max(box.x1 for box in boxes) - min(box.x0 for box in boxes) == pytest.approx(185, abs=3)
         assert dog[-1].center == (56, 72)
-        (shade,) = axis.images
-        assert float(shade.get_array()[..., 3].max()) == 0, "nothing is dark where everything is seen"
+        squares = {int(np.ptp(line.get_xdata())) for line in axis.lines}
+        assert squares == {27, 43, 59}, "one square for each size"
+    assert texts(fig.axes[1]) == ["path 1: 27 px", "paths 2 and 4: 43 px", "path 3: 59 px"]
 
 
 # draw_googlenet
