@@ -10,8 +10,10 @@ import re
 from pathlib import Path
 
 from comparisons import STEPS
+from comparisons import TABLES as COMPARED
 
 ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = [ROOT / "README.md", ROOT / "benchmarks" / "README.md"]
 # Result files that were written before version 0.2.0 have other names for the same.
 BEFORE = {"val_accuracy": "held_out_accuracy", "val_acc": "test_acc", "cpu_seconds": "processor_seconds",
@@ -19,7 +21,7 @@ BEFORE = {"val_accuracy": "held_out_accuracy", "val_acc": "test_acc", "cpu_secon
 
 
 def load(name):
-    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def field(row, name):
@@ -79,12 +81,16 @@ def steps():
 
 def search():
     """Recipes for the narrow network, on validation images; "flipped": the mean with the horizontal flip's logits."""
-    return [{"recipe": row["change"], "seed": row["seed"], "precision": row["precision"],
+    measured = load("recipe_search")["rows"] if (RESULTS / "recipe_search.json").exists() else []
+    rows = [{"recipe": row["change"], "seed": row["seed"], "precision": row["precision"],
              "images × epochs": f"{row['images']:,} × {len(row['image_sizes'])}",
-             "parameters": f"{row['parameters']:,}",
              "training accuracy, augmented": f"{row['history']['train_acc'][-1]:.3f}",
              "validation accuracy": f"**{row['val_accuracy']:.3f}**", "flipped": f"{row['val_accuracy_flip']:.3f}",
-             "CPU minutes": f"{row['cpu_seconds'] / 60:.0f}"} for row in load("recipe_search")["rows"]]
+             "CPU minutes": f"{row['cpu_seconds'] / 60:.0f}"} for row in measured]
+    columns = ("seed", "precision", "images × epochs", "training accuracy, augmented", "validation accuracy", "flipped",
+               "CPU minutes")
+    missing = [name for name in COMPARED["recipe_search"] if name not in [row["recipe"] for row in rows]]
+    return rows + [{"recipe": name, **dict.fromkeys(columns, "not measured")} for name in missing]
 
 
 def speed():
