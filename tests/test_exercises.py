@@ -261,6 +261,12 @@ BUILT = {
         ('stages["3"].append(halve())', 'stages["3"].append(nn.MaxPool2d(2, 2))', "a 3×3 window"),
         ("nn.AdaptiveAvgPool2d", "nn.AdaptiveMaxPool2d", "Which pooling comes after 5b"),
         ('[row.name[0]]', '["4"]', "How many blocks does each stage have")],
+    ("08_many_gpus", "mean", "seven"): [
+        ("count * one", "one", "already a mean"),
+        ("sum(counts)", "len(counts)", "number of processes"),
+        ("total += count * one", "total = count * one", "Only the last gradient"),
+        ("torch.zeros_like(gradients[0])", "gradients[0]", "changes `gradients` themselves"),
+        ("    return total", "        return total", "inside the loop")],
 }
 
 
