@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import googlenet_utils as gu
+from mutations import replace
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -313,6 +314,64 @@ def test_an_error_in_it_is_noticed_by_its_check_and_without_that_by_a_cell_that_
     with contextlib.suppress(AssertionError, RuntimeError):             # shapes that do not fit
         _, *after = run_with(solution.replace(old, new), *exercise, capsys)
         assert any(said != stored for said, stored in after)
+
+
+# The same in notebook 3, where cells that train stand between
+
+def drawn_afresh(**options):                        # the lesson's own stands in a cell that trains
+    torch.manual_seed(0)
+    return gu.GoogLeNet(num_classes=10, initialization="pytorch", **options)
+
+
+LESSON_3, SOLUTION_3 = (folder / "03_why_it_does_not_learn.ipynb"
+                        for folder in (ROOT / "notebooks", ROOT / "notebooks" / "solutions"))
+BUILT_IN_3 = {      # an exercise: what the lesson's cells need before it, those after it, slips of a student
+    "counter": (["evaluate", "loop", "constant-loss"], ["mended", "mended-test"], [
+        replace("batch_loss.item() * len(y)", "batch_loss.item()"),
+        replace("loss_sum / images", "loss_sum"),
+        replace("images += len(y)", "images += 1", statement=True)]),
+    "kaiming": (["std-function", "layer"], ["signal"], [
+        replace("(2 / n) ** 0.5", "2 / n"),
+        replace("(2 / n) ** 0.5", "(1 / (3 * n)) ** 0.5"),
+        replace("layer.weight[0].numel()", "layer.weight.shape[1]")]),
+}
+for_each_slip_in_3 = pytest.mark.parametrize(("name", "slip"), [
+    pytest.param(name, slip, id=f"{name}-{number}")
+    for name, (*_, slips) in BUILT_IN_3.items() for number, (_, slip) in enumerate(slips)])
+
+
+def run_cells(path, names, **sources):
+    """Run these cells of a notebook, with other code for some of them; returns the names that they define."""
+    defined, cells = {"gu": gu, "torch": torch, "nn": nn, "F": F, "fresh": drawn_afresh}, cells_by_id(path)
+    for name in names:
+        exec(sources.get(name, cells[name].source), defined)
+    return defined
+
+
+@for_each_slip_in_3
+def test_a_slip_in_the_solution_fails_the_cell_after_it(name, slip, capsys):
+    slipped = slip(cells_by_id(SOLUTION_3)[f"{name}-answer"].source)
+    with pytest.raises(AssertionError):
+        run_cells(SOLUTION_3, [f"{name}-answer", f"{name}-check", f"{name}-test"], **{f"{name}-answer": slipped})
+    assert NOT_YET in capsys.readouterr().out, "and before it, the check has a hint"
+
+
+@pytest.mark.parametrize("name", BUILT_IN_3)
+def test_the_lesson_goes_on_with_what_the_student_built(name):
+    before, after, _ = BUILT_IN_3[name]
+    cells = [*before, f"{name}-answer", f"{name}-check", f"{name}-ours", *after]
+    solved = cells_by_id(SOLUTION_3)[f"{name}-answer"].source
+    assert run_cells(LESSON_3, cells, **{f"{name}-answer": solved})["right"] is True
+
+
+@for_each_slip_in_3
+def test_and_with_ours_if_that_is_not_right(name, slip):
+    before, after, _ = BUILT_IN_3[name]
+    slipped = {f"{name}-answer": slip(cells_by_id(SOLUTION_3)[f"{name}-answer"].source)}
+    defined = run_cells(LESSON_3, [f"{name}-answer", f"{name}-check"], **slipped)
+    assert defined["right"] is False                        # then the cell NAME-ours, which nbval runs, takes its place
+    with pytest.raises(AssertionError):                     # it would have stopped at the slip
+        run_cells(LESSON_3, [*before, f"{name}-answer", *after], **slipped)
 
 
 # What each goal is tried by, and what the teacher's pages say
