@@ -173,7 +173,7 @@ def test_a_padding_that_is_none_is_refused(padding, refuses):
 
 # Evaluation: torchvision's Resize and CenterCrop
 
-@pytest.mark.parametrize(("side", "resized"), [(224, 256), (96, 110), (64, 73)])
+@pytest.mark.parametrize(("side", "resized"), [(224, 256), (96, 110), (64, 73), (16, 18), (8, 9)])     # and smaller
 @pytest.mark.parametrize("shape", [(32, 32), (32, 45)], ids=str)
 def test_evaluation_is_torchvisions_resize_and_centre_crop(side, resized, shape):
     images = torch.randint(0, 256, (8, 3, *shape), dtype=torch.uint8)
