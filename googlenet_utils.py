@@ -143,14 +143,14 @@ class GoogLeNet(nn.Module):
     small_images: a first stage that does not shrink the image, for about 32 pixels. initialization: see `initialize`.
     aux: two auxiliary heads, after 4a and 4d; in train mode the output is then a tuple, the logits and each head's.
     dropout: the share of the last features that is dropped in training (paper: 0.4). width: multiplies every number of
-    channels, to a multiple of 8 (Howard et al., arXiv 1704.04861, section 3.3). Raises ValueError for other images.
+    channels, to a multiple of 8, at least 8 (Howard et al., arXiv 1704.04861). Raises ValueError for other images.
     """
 
     def __init__(self, in_channels=3, num_classes=1000, *, batch_norm=False, small_images=False,
                  initialization="kaiming", aux=False, dropout=0.0, width=1.0):
         super().__init__()
-        if not 0 < width < math.inf:
-            raise ValueError(f"width has to be over 0, such as 0.25, not {width!r}")
+        if not (isinstance(width, Real) and 0 < width < math.inf):
+            raise ValueError(f"width has to be a number over 0, such as 0.25, not {width!r}")
         self.in_channels, self.aux, self.dropout = in_channels, aux, dropout
         self.smallest_image = 8 if small_images else 32     # below it, 1/32 (or 1/8) of it is less than a pixel
         conv = functools.partial(convolution, batch_norm=batch_norm)
@@ -555,6 +555,8 @@ def _trace(net, size):
     from torch.utils.flop_counter import FlopCounterMode
     if any(map(nn.parameter.is_lazy, [*net.parameters(), *net.buffers()])):
         raise ValueError("the network has lazy layers, whose shapes are unknown yet: send one batch through it first")
+    if not (isinstance(size, Integral) and size > 0):
+        raise ValueError(f"size has to be a whole number of pixels a side, not {size!r}")
     no_hooks = {id(hooks): type(hooks)() for layer in net.modules() for name, hooks in vars(layer).items()
                 if name.endswith("_hooks") and isinstance(hooks, dict)}     # deepcopy takes the empty ones for copies
     with _ShapesOnly():
@@ -811,7 +813,7 @@ def draw_googlenet(net, size=224, *, tall=False):
             axis.plot([x, x, x + 1.6], [y, down, down], style, color=color, linewidth=1.2, zorder=0)
             write(x - 0.08, down, label, ha="right", color=color)
             for index, text in enumerate(heads.get(block, [""] * 4)):
-                box(*(x + 0.1 + 0.47 * index, down - 0.16)[::turn], *(0.41, 0.32)[::turn], textwrap.fill(text, 6),
+                box(*(x + 0.1 + 0.47 * index, down - 0.16)[::turn], *(0.41, 0.32)[::turn], text.replace(" ", "\n", 1),
                     edgecolor=color, linestyle=style)
             words.append(f"On {block}, {label}: {', '.join(heads[block])}." if heads else f"On {block}, {label}.")
             u += 0.42 if tall else 0
@@ -1141,7 +1143,7 @@ class Batches:
         self.images, self.labels = images.to(device), labels.long().to(device)
         self.batch_size, self.sizes, self.train, self.device = batch_size, sizes, train, device
         self.mean, self.std = (numbers.to(device).view(1, -1, 1, 1) for numbers in (mean, std))
-        self.scale, self.ratio, self.padding, self.flip = scale, ratio, padding, flip
+        self.scale, self.ratio, self.padding, self.flip = scale, ratio, int(padding), flip
         self.seed, self.epoch, self.rank, self.world_size = seed, 0, rank, world_size
 
     def set_epoch(self, epoch):

@@ -171,6 +171,9 @@ def judge(net, settings, data, size):
 def run_table(table, rows, *, seeds=(0,), names=None, precision=None, label="change", data=None):
     """Make the runs that results/TABLE.json lacks of `rows`, {name: settings}, or of those with `names`, but for those
     that another process is making; a row stores its name under `label`. Yields each network with its row."""
+    if any("fingerprint" not in row and "seed" not in row for row in stored_rows(table)):
+        raise SystemExit(f"results/{table}.json is from before version 0.2.0, and its rows have another form: move it "
+                         "away to measure the table anew")
     data, first = data or gu.load_images("cifar10"), os.environ.get("RANK", "0") == "0"
     for seed, name in itertools.product(seeds, rows if names is None else names):
         settings = complete(rows[name], precision)
@@ -274,6 +277,8 @@ def main():
                                      "--precision": ("", "float32", "bfloat16", "float16")})
     rows = comparisons.TABLES[options.table]
     names = [name for name in rows if any(word in name for word in options.only)]
+    if not names:
+        raise SystemExit(f"no row is named so: {options.table} has {', '.join(rows)}")
     for _, row in run_table(options.table, rows, seeds=options.seeds, names=names, precision=options.precision):
         print(f"validation accuracy {row['val_accuracy']}", flush=True)
 

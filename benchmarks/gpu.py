@@ -28,6 +28,7 @@ import training_speed
 from experiment import gu
 from train_cifar10 import write_weights
 
+PARTS = ("speed", "best", "gpu", "cpu", "scaling")
 LIMIT = 600                             # seconds for the best recipe
 SPEED, LAUNCH = 150, 40                 # seconds that a row of training_speed.json and a process of scaling.py may take
 TURNS, TRIAL = 3, 50                    # turns of each loop; steps by which a training's time is estimated
@@ -109,9 +110,11 @@ def train(rows, name, data, out):
 
 def main():
     options = experiment.command_line(__doc__, {
-        "--minutes": 60.0, "--only": ["speed", "best", "gpu", "cpu", "scaling"], "--data": "",
+        "--minutes": 60.0, "--only": list(PARTS), "--data": "",
         "--out": str(experiment.RESULTS), "--work": str(experiment.CHECKPOINTS), "--rehearsal": False})
-    rental, device, out = Rental(options.minutes), gu.choose_device(), Path(options.out)
+    rental, device, out = Rental(options.minutes), gu.choose_device(), Path(options.out).resolve()
+    if out.is_file() or options.minutes <= 0 or not set(options.only) <= set(PARTS):
+        raise SystemExit(f"--out has to be a folder, --minutes over 0, --only some of {', '.join(PARTS)}")
     rows = {name: experiment.complete(row) for name, row in comparisons.TABLES["train_cifar10"].items()}
     steps = TRIAL
     if options.rehearsal:

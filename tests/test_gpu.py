@@ -106,3 +106,10 @@ def test_the_best_recipe_takes_the_epochs_that_fit(minutes, seconds, epochs, mon
     assert gpu.choose_best(rows, gpu.Rental(minutes), None, None, 1) == (f"best{epochs}", seconds * epochs)
     (tmp_path / f"{experiment.fingerprint(rows['best90'], 0)}_1").touch()
     assert gpu.choose_best(rows, gpu.Rental(minutes), None, None, 1) == ("best90", 0)
+
+
+@pytest.mark.parametrize("wrong", [["--only", "typo"], ["--minutes=-5"], ["--rehearsal", f"--out={__file__}"],
+                                   ["--rehearsal", f"--out={os.path.relpath(experiment.RESULTS)}"]], ids=str)
+def test_what_it_cannot_do_is_refused_in_a_sentence(wrong, monkeypatch, capsys):
+    with pytest.raises(SystemExit, match="--out"):
+        call(monkeypatch, capsys, *wrong)

@@ -278,3 +278,9 @@ def test_a_stored_result_is_read_and_a_missing_one_is_refused(tmp_path, monkeypa
     monkeypatch.setenv("GOOGLENET_BASE_URL", "http://127.0.0.1:9")      # nobody listens there
     with refuses(RuntimeError, "accuracy.json", "missing", "benchmarks/"):
         gu.load_result("accuracy")
+
+
+@pytest.mark.parametrize("size", ["32", 32.0, (32, 32), None, -5, 0])
+def test_a_size_that_is_none_is_refused(size, refuses):
+    with refuses(ValueError, "size has to be a whole number of pixels a side"):
+        gu.count_cost(gu.GoogLeNet(), size)

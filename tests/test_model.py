@@ -495,9 +495,9 @@ def test_a_narrow_network_with_auxiliary_heads_trains_every_weight():
     assert net.eval()(torch.randn(4, 3, 32, 32)).shape == (4, 10)
 
 
-@pytest.mark.parametrize("width", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("width", [0, -1, float("nan"), float("inf"), "0.25", None, [0.25]])
 def test_a_width_that_is_none_is_refused(width, refuses):
-    with refuses(ValueError, "width has to be over 0"):
+    with refuses(ValueError, "width has to be a number over 0"):
         gu.GoogLeNet(width=width)
 
 

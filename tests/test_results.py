@@ -70,6 +70,20 @@ def test_runs_of_a_changed_recipe_never_pool_with_old_ones(folder):
         == {("plain", 0.0), ("clipped", 5e-4)}
 
 
+def test_a_file_whose_rows_have_an_older_form_is_not_touched(folder):
+    older = {"rows": [{"change": "plain", "runs": [{"seed": 0, "held_out_accuracy": 0.5}]}]}
+    experiment.write_result("small", older)
+    with pytest.raises(SystemExit, match="move it away"):
+        run_all()
+    assert {"rows": experiment.stored_rows("small")} == older
+
+
+def test_a_row_that_no_table_has_is_refused_with_the_known_ones(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["experiment.py", "recipe_search", "--only", "no such row"])
+    with pytest.raises(SystemExit, match="9 epochs at 24"):
+        experiment.main()
+
+
 @pytest.mark.parametrize("name", [name for name in experiment.DEFAULTS if name != "precision"])
 def test_every_setting_is_in_the_fingerprint(name):
     settings = experiment.complete({})
