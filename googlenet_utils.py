@@ -360,9 +360,9 @@ def _step(run, X, y, watched):
         run.scaler.unscale_(run.optimizer)
         norm = nn.utils.clip_grad_norm_(run.net.parameters(), math.inf if run.max_norm is None else run.max_norm)
     run.scaler.step(run.optimizer)
-    scale = run.scaler.get_scale()
-    run.scaler.update()                                     # lowers its scale where it skipped a step that overflowed
-    if run.schedule is not None and run.scaler.get_scale() >= scale:
+    scale_before = run.scaler.get_scale()
+    run.scaler.update()                                     # a lower scale: float16 overflowed, and the step was skipped
+    if run.schedule is not None and run.scaler.get_scale() >= scale_before:
         run.schedule.step()
     return l.detach(), right, norm
 
