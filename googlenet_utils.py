@@ -361,7 +361,7 @@ def _step(run, X, y, watched):
         norm = nn.utils.clip_grad_norm_(run.net.parameters(), math.inf if run.max_norm is None else run.max_norm)
     run.scaler.step(run.optimizer)
     scale_before = run.scaler.get_scale()
-    run.scaler.update()                                     # a lower scale: float16 overflowed, and the step was skipped
+    run.scaler.update()                                     # lower now: float16 overflowed, the step was skipped
     if run.schedule is not None and run.scaler.get_scale() >= scale_before:
         run.schedule.step()
     return l.detach(), right, norm
