@@ -113,8 +113,8 @@ def main():
         "--minutes": 60.0, "--only": list(PARTS), "--data": "",
         "--out": str(experiment.RESULTS), "--work": str(experiment.CHECKPOINTS), "--rehearsal": False})
     rental, device, out = Rental(options.minutes), gu.choose_device(), Path(options.out).resolve()
-    if out.is_file() or options.minutes <= 0 or not set(options.only) <= set(PARTS):
-        raise SystemExit(f"--out has to be a folder, --minutes over 0, --only some of {', '.join(PARTS)}")
+    if out.is_file() or options.minutes < 0 or not set(options.only) <= set(PARTS):
+        raise SystemExit(f"--out has to be a folder, --minutes 0 or more, --only some of {', '.join(PARTS)}")
     rows = {name: experiment.complete(row) for name, row in comparisons.TABLES["train_cifar10"].items()}
     steps = TRIAL
     if options.rehearsal:
