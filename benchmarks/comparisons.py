@@ -40,8 +40,8 @@ def recipe_steps():
 
 # Which recipe suits the network that fits its images, a quarter as wide and with the stem for small ones: each run
 # costs as many multiply-adds as 14 epochs of it at 32 pixels.
-FITS = {"network": {"batch_norm": True, "small_images": True, "width": 0.25}, "image_sizes": [32] * 14, "padding": 4,
-        "crop_scale": [1, 1], "crop_ratio": [1, 1], "label_smoothing": 0.1, "max_norm": 5.0}
+SHIFTED = {"padding": 4, "crop_scale": [1, 1], "crop_ratio": [1, 1], "label_smoothing": 0.1, "max_norm": 5.0}
+FITS = {**SHIFTED, "network": {"batch_norm": True, "small_images": True, "width": 0.25}, "image_sizes": [32] * 14}
 
 
 def recipe_search():
@@ -109,8 +109,8 @@ def gradient_norms():
 
 
 # Our best: the whole network, with the stem for small images. gpu.py takes as many of these epochs as the time allows.
-BEST = {"network": {"batch_norm": True, "small_images": True}, "batch_size": 512, "learning_rate": 0.4, "padding": 4,
-        "crop_scale": [1, 1], "crop_ratio": [1, 1], "label_smoothing": 0.1, "max_norm": 5.0, "test": True}
+BEST = {**SHIFTED, "network": {"batch_norm": True, "small_images": True}, "batch_size": 512, "learning_rate": 0.4,
+        "test": True}
 BEST_EPOCHS = range(60, 121, 10)
 
 
