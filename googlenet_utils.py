@@ -607,7 +607,7 @@ def load_trained():
 
     card = json.loads(project_file("notebooks/weights/googlenet_cifar10.json", check=json.loads).read_bytes())
     weights = project_file("notebooks/weights/googlenet_cifar10.safetensors", check).read_bytes()
-    net = GoogLeNet(num_classes=10, batch_norm=True)
+    net = GoogLeNet(num_classes=len(card["classes"]), **card["settings"]["network"])
     net.load_state_dict(load(weights))                      # in half precision; the network's are float32
     return net.eval(), card
 
@@ -904,7 +904,8 @@ class Profile:
     train_images: int       # the first so many of the training split
     test_images: int        # the first so many of the test split
     image_sizes: tuple      # pixels per side, as they enter the network: for each epoch of notebook 4's one long run
-    small_images: bool      # GoogLeNet's option of that name
+    small_images: bool      # GoogLeNet's options of these names
+    width: float
     batch_size: int
 
     @property
@@ -917,10 +918,10 @@ class Profile:
 
 
 PROFILES = {
-    #                      source    train    test   size of each epoch         small  batch
-    "ci":  Profile("ci",  "shapes",  1_000,    500, (32, 32, 48),               False,   50),
-    "cpu": Profile("cpu", "auto",   48_000, 10_000, (32,) * 4 + (48, 64, 64),   False,  128),
-    "gpu": Profile("gpu", "auto",   48_000, 10_000, (224,) * 10,                False,   32),
+    #                      source    train    test   size of each epoch   small  width  batch
+    "ci":  Profile("ci",  "shapes",  1_000,    500, (24, 24, 32),         True,  0.25,   50),
+    "cpu": Profile("cpu", "auto",   48_000, 10_000, (32,) * 14,           True,  0.25,  128),
+    "gpu": Profile("gpu", "auto",   48_000, 10_000, (224,) * 10,          False, 1.0,    32),
 }
 
 
