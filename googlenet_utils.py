@@ -501,8 +501,14 @@ class Recipe:
     learning_rate: float = 0.1          # the highest of the schedule, for batches of 128; in proportion for others
     momentum: float = 0.9               # Nesterov's
     weight_decay: float = 5e-4          # on the weights of convolutions and linear layers only
-    crop_scale: tuple = (0.8, 1.0)      # Batches(scale=...): the share of the image that a random crop keeps
+    label_smoothing: float = 0.1        # the target: 0.91 for the image's class, 0.01 for each of nine others
+    padding: int = 4                    # Batches(**RECIPE.crops): crops as large as the image, shifted by up to so much
     max_norm: float = 5.0               # train(max_norm=...): the gradient norm is 30 at first, then 1 to 2, seldom 30
+
+    @property
+    def crops(self):
+        """The options of `Batches` for these crops, which have the image's size."""
+        return {"scale": (1, 1), "ratio": (1, 1), "padding": self.padding}
 
 
 RECIPE = Recipe()
@@ -512,26 +518,27 @@ def make_recipe(net, batch_size, total_steps, recipe=RECIPE, **changes):
     """Loss, optimizer and schedule for `train`, by the numbers of `recipe`, for a run of `total_steps` batches.
 
     The learning rate rises for 30 % of the steps and then falls to nothing (Smith and Topin, arXiv 1708.07120).
-    changes: another learning_rate, momentum or weight_decay. Raises TypeError for other names.
+    changes: another learning_rate, momentum, weight_decay or label_smoothing. Raises TypeError for other names.
     """
-    known = ("learning_rate", "momentum", "weight_decay")
+    known = ("learning_rate", "momentum", "weight_decay", "label_smoothing")
     if not changes.keys() <= set(known):
         unknown = ", ".join(sorted(changes.keys() - set(known)))
-        raise TypeError(f"make_recipe changes {', '.join(known)}, not {unknown}: crop_scale is for Batches, and "
-                        "max_norm for train")
+        raise TypeError(f"make_recipe changes {', '.join(known)}, not {unknown}: crops are for Batches, and max_norm "
+                        "for train")
     recipe = replace(recipe, **changes)
     rate = recipe.learning_rate * batch_size / 128
     if any(map(nn.parameter.is_lazy, net.parameters())):
         raise ValueError("the network has lazy layers, whose shapes are unknown yet: send one batch through it first")
-    if not (0 < rate < math.inf and 0 <= recipe.weight_decay < math.inf and 0 <= recipe.momentum < 1):
-        raise ValueError("learning_rate and batch_size have to be over 0, weight_decay 0 or more, momentum 0 to 1: got "
-                         f"{recipe.learning_rate}, {batch_size}, {recipe.weight_decay} and {recipe.momentum}")
+    if not (0 < rate < math.inf and 0 <= recipe.weight_decay < math.inf and 0 <= recipe.momentum < 1
+            and 0 <= recipe.label_smoothing < 1):
+        raise ValueError("learning_rate and batch_size have to be over 0, weight_decay 0 or more, momentum and "
+                         f"label_smoothing 0 to 1: got {recipe}, batch_size {batch_size}")
     matrices = [p for p in net.parameters() if p.dim() > 1]
     vectors = [p for p in net.parameters() if p.dim() <= 1]     # biases, batch norm's scales: not to be pulled to zero
     groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=total_steps, cycle_momentum=False)
-    return nn.CrossEntropyLoss(), optimizer, schedule
+    return nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing), optimizer, schedule
 
 
 # ===== Measuring ======================================================================================================

@@ -50,9 +50,7 @@ DEFAULTS = {
     "crop_scale": [0.8, 1.0], "crop_ratio": [3 / 4, 4 / 3], "padding": 0,      # random crops, as gu.Batches takes them
     "label_smoothing": 0.0,
     "max_norm": None,                       # gradient clipping
-    "clip_only": None,                      # ... in this one step, from 1 on
     "ema": None,                            # the decay of an exponential moving average of the weights, which is judged
-    "watch": False,                         # keep the loss and the gradient norm of every step
     "test": False,                          # read the test images at the end
     "precision": "auto",
 }
@@ -95,27 +93,27 @@ def run(settings, seed, data, checkpoint):
     count = min(settings["images"], settings["spend"] // macs if settings["spend"] else settings["images"])
     row = {"seed": seed, "data": data.name, "image_sizes": sizes, "epochs": len(sizes), "images": count,
            "macs": count * macs, "parameters": gu.count_cost(net, sizes[-1]).parameters, "stopped": None}
-    net, history, watched, start = share(net, device), {}, [], time.process_time()
+    # A run that goes on does not know the CPU seconds of its first part.
+    start = None if Path(f"{checkpoint}_1").exists() else time.process_time()
+    net, history = share(net, device), {}
     try:
         for number, cycle in enumerate(cycles, start=1):
-            part, judged = train_cycle(net, cycle, seed, data, count, f"{checkpoint}_{number}", watched)
+            part, judged = train_cycle(net, cycle, seed, data, count, f"{checkpoint}_{number}")
             history = {name: [*history.get(name, []), *values] for name, values in part.items()}
         row |= judge(judged, settings, data, sizes[-1])
     except RuntimeError as error:
         if "not finite" not in str(error):                  # that is a result too
             raise
         row |= {"stopped": str(error), "val_accuracy": None}
-    if settings["watch"]:
-        row |= {"losses": [round(loss.item(), 4) for loss, _ in watched],
-                "norms": [round(norm.item(), 3) for _, norm in watched]}
-    return net, {**row, "seconds": sum(history.get("seconds", [])), "cpu_seconds": time.process_time() - start,
+    cpu_seconds = None if start is None else time.process_time() - start
+    return net, {**row, "seconds": sum(history.get("seconds", [])), "cpu_seconds": cpu_seconds,
                  "precision": settings["precision"], "history": history, "processes": gu._processes()[1],
                  "settings": settings, "fingerprint": fingerprint(settings, seed), "machine": describe_machine(device)}
 
 
-def train_cycle(net, settings, seed, data, count, checkpoint, watched):
+def train_cycle(net, settings, seed, data, count, checkpoint):
     """Train through `image_sizes` once, with one rise and fall of the learning rate; returns `gu.train`'s history and
-    the network to judge. Puts the loss and the gradient norm of every step into the list `watched`, where asked to."""
+    the network to judge."""
     device, sizes, judged, chosen = next(net.parameters()).device, settings["image_sizes"], net, slice(count)
     if settings["random_images"]:
         chosen = torch.randperm(settings["images"], generator=torch.Generator().manual_seed(seed))[:count]
@@ -125,8 +123,8 @@ def train_cycle(net, settings, seed, data, count, checkpoint, watched):
     low, high = settings["validation"]
     few = slice(low, low + (settings["watched"] or high - low))
     # Weights decay and biases do not, as in the recipe, whose learning rate is that of batches of 128.
-    _, optimizer, schedule = gu.make_recipe(net, 128, len(sizes) * len(train_iter), **{
-        name: settings[name] for name in ("learning_rate", "momentum", "weight_decay")})
+    loss, optimizer, schedule = gu.make_recipe(net, 128, len(sizes) * len(train_iter), **{
+        name: settings[name] for name in ("learning_rate", "momentum", "weight_decay", "label_smoothing")})
     for group in optimizer.param_groups:
         group["nesterov"] = settings["nesterov"]
         if not settings["one_cycle"]:
@@ -134,18 +132,10 @@ def train_cycle(net, settings, seed, data, count, checkpoint, watched):
     if settings["ema"]:
         judged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(settings["ema"]), use_buffers=True)
         optimizer.register_step_post_hook(lambda *_: judged.update_parameters(net))
-
-    def clip_one(*_):
-        if len(watched) + 1 == settings["clip_only"]:
-            nn.utils.clip_grad_norm_(net.parameters(), gu.RECIPE.max_norm)
-
-    optimizer.register_step_pre_hook(clip_one)
-    history = gu.train(net, train_iter, view(data.train_images, data.train_labels, few, sizes[-1], device),
-                       nn.CrossEntropyLoss(label_smoothing=settings["label_smoothing"]), optimizer, device, len(sizes),
-                       schedule=schedule if settings["one_cycle"] else None, max_norm=settings["max_norm"],
-                       precision=settings["precision"], progress=False,
-                       checkpoint=None if settings["ema"] or settings["watch"] else checkpoint,
-                       on_step=(lambda step, loss, norm: watched.append((loss, norm))) if settings["watch"] else None)
+    history = gu.train(net, train_iter, view(data.train_images, data.train_labels, few, sizes[-1], device), loss,
+                       optimizer, device, len(sizes), schedule=schedule if settings["one_cycle"] else None,
+                       max_norm=settings["max_norm"], precision=settings["precision"], progress=False,
+                       checkpoint=None if settings["ema"] else checkpoint)
     if len(history["loss"]) < len(sizes):
         raise SystemExit("stopped by hand: started again, it goes on")
     return history, judged

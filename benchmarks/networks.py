@@ -45,16 +45,14 @@ def build_block(in_channels, c1, c2, c3, c4, *, without=None, path3="5x5", reduc
     return Paths(paths.values()), sum(path[-1][1] for path in convolutions.values())
 
 
-def rebuild(net, size, *, width=1.0, stem_width=1.0, head=None, **changes):
-    """Put blocks of `width` times the channels, changed as `build_block` says, into `net`; all weights are fresh."""
-    def wide(channels, width=width):
-        return tuple(wide(c) for c in channels) if isinstance(channels, tuple) else max(1, int(width * channels))
+def rebuild(net, size, *, width, head=None, **changes):
+    """Put blocks of `width` times the paper's channels, changed as `build_block` says, behind the stem of `net`, which
+    stays; all weights are fresh."""
+    def wide(channels):
+        return tuple(map(wide, channels)) if isinstance(channels, tuple) else max(1, round(width * channels))
 
     batch_norm = any(isinstance(layer, nn.BatchNorm2d) for layer in net.modules())
-    first, channels = wide(64, stem_width), wide(192, stem_width)
-    net.stage1[0] = gu.convolution(3, first, kernel_size=7, stride=2, padding=3, batch_norm=batch_norm)
-    net.stage2[0] = gu.convolution(first, first, kernel_size=1, batch_norm=batch_norm)
-    net.stage2[2] = gu.convolution(first, channels, kernel_size=3, padding=1, batch_norm=batch_norm)
+    channels = [layer for layer in net.stage2.modules() if isinstance(layer, nn.Conv2d)][-1].out_channels
     filters, outputs = iter([row for row in gu.TABLE_1 if row.filters]), {}
     for stage in (net.stage3, net.stage4, net.stage5):
         for index, layer in enumerate(stage):
@@ -63,12 +61,13 @@ def rebuild(net, size, *, width=1.0, stem_width=1.0, head=None, **changes):
                 stage[index], channels = build_block(channels, *wide(row.filters), **changes, batch_norm=batch_norm)
                 outputs[row.name] = channels
     if net.aux:
-        net.aux1 = gu.AuxiliaryHead(outputs["4a"], net.fc.out_features, batch_norm=batch_norm)
-        net.aux2 = gu.AuxiliaryHead(outputs["4d"], net.fc.out_features, batch_norm=batch_norm)
+        sizes = net.fc.out_features, net.aux1.fc1.in_features // 16, net.aux1.fc1.out_features
+        net.aux1 = gu.AuxiliaryHead(outputs["4a"], *sizes, batch_norm=batch_norm)
+        net.aux2 = gu.AuxiliaryHead(outputs["4d"], *sizes, batch_norm=batch_norm)
     if head == "fully connected":
-        inputs = channels * (-(-size // 32)) ** 2
-        net.stage5 = nn.Sequential(*net.stage5[:2], nn.Flatten(), nn.Linear(inputs, 1024), nn.ReLU())
-        channels = 1024
+        inputs = channels * (-(-size // net.smallest_image)) ** 2
+        net.stage5 = nn.Sequential(*net.stage5[:2], nn.Flatten(), nn.Linear(inputs, net.fc.in_features), nn.ReLU())
+        channels = net.fc.in_features
     net.fc = nn.Linear(channels, net.fc.out_features)
     return gu.initialize(net)
 
@@ -76,18 +75,17 @@ def rebuild(net, size, *, width=1.0, stem_width=1.0, head=None, **changes):
 def build_googlenet(size, *, changes=None, **options):
     """GoogLeNet with these options and, with `changes`, blocks that `rebuild` changes and makes wider or narrower, all
     by the same factor, until an image costs as many multiply-adds in training as in the network without a change."""
-    def attempt(**width):
-        net = gu.GoogLeNet(num_classes=10, **options)
-        return net if changes is None else rebuild(net, size, **width, **changes)
+    def attempt(width):
+        return rebuild(gu.GoogLeNet(num_classes=10, **options), size, width=width, **changes)
 
-    if changes is None or "width" in changes:
-        return attempt()
-    width = 1.0
+    if changes is None:
+        return gu.GoogLeNet(num_classes=10, **options)
+    width = options.get("width", 1.0)
     with torch.device("meta"):                              # shapes only: no data, no random numbers
-        target = training_macs(gu.GoogLeNet(num_classes=10, batch_norm=True), size)
+        target = training_macs(gu.GoogLeNet(num_classes=10, **{**options, "aux": False}), size)
         for _ in range(4):                                  # the price goes nearly as the square of the width
-            width *= (target / training_macs(attempt(width=width), size)) ** 0.5
-    return attempt(width=width)
+            width *= (target / training_macs(attempt(width), size)) ** 0.5
+    return attempt(width)
 
 
 def training_macs(net, size):

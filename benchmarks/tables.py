@@ -1,7 +1,7 @@
-"""Write the tables of results, and the numbers in sentences about them, into the documents.
+"""Write the tables of results into the documents.
 
-They come from results/*.json. A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`, a number
-between `<!-- value: NAME -->` and `<!-- end -->`. tests/test_documents.py fails where a document says something else.
+They come from results/*.json, and stand between `<!-- table: NAME -->` and `<!-- end of table -->`. A test
+(tests/test_documents.py) fails where a document says something else.
 
 usage: python benchmarks/tables.py
 """
@@ -9,23 +9,15 @@ import json
 import re
 from pathlib import Path
 
-from comparisons import STEPS
 from comparisons import TABLES as COMPARED
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = [ROOT / "README.md", ROOT / "benchmarks" / "README.md"]
-# Result files that were written before version 0.2.0 have other names for the same.
-BEFORE = {"val_accuracy": "held_out_accuracy", "val_acc": "test_acc", "cpu_seconds": "processor_seconds",
-          "images": "train_images"}
 
 
 def load(name):
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def field(row, name):
-    return row[name] if name in row else row[BEFORE[name]]
 
 
 def machine_of(row):
@@ -45,7 +37,7 @@ def accuracy():
     for row in sorted(load("train_cifar10")["rows"], key=lambda row: (row["profile"], row["seed"])):
         sizes = " to ".join(str(size) for size in dict.fromkeys(row["image_sizes"]))
         rows.append({"recipe": "ours (notebook 4)", "profile": f"`{row['profile']}`",
-                     "images": f"{field(row, 'images'):,}", "image size": f"{sizes} px",
+                     "images": f"{row['images']:,}", "image size": f"{sizes} px",
                      "epochs": len(row["image_sizes"]), "minutes": f"{row['seconds'] / 60:.0f}", "seed": row["seed"],
                      "precision": row["precision"], "test accuracy": f"**{row['test_accuracy']:.3f}**",
                      "machine": machine_of(row)})
@@ -61,22 +53,22 @@ def results():
 def steps():
     """From the article's recipe to ours, a change a row, on validation images."""
     def mean_and_seeds(runs, precision):
-        runs = {run["seed"]: field(run, "val_accuracy") for run in runs if run["precision"] == precision}
+        runs = {run["seed"]: run["val_accuracy"] for run in runs if run["precision"] == precision}
         if not runs:
             return "not measured"
         mean, seeds = f"{sum(runs.values()) / len(runs):.3f}", ", ".join(map(str, runs))
         each = ", ".join(f"{accuracy:.3f}" for accuracy in runs.values())
         return f"{mean} (seed {seeds})" if len(runs) == 1 else f"{mean} (seeds {seeds}: {each})"
 
-    kept, changes = {text: stays for text, _, stays in STEPS}, {}
-    for row in load("recipe_steps")["rows"]:                # before version 0.2.0 a row had several runs
-        changes.setdefault(row["change"], (row, []))[1].extend(row.get("runs", [row]))
-    return [{"change": change, "kept": "yes" if row.get("kept", kept.get(change)) else "no",
-             "validation accuracy, bfloat16": mean_and_seeds(runs, "bfloat16"),
-             "validation accuracy, float32": mean_and_seeds(runs, "float32"),
-             "images × epochs": f"{runs[0]['images']:,} × {len(row.get('image_sizes') or row['settings']['sizes'])}",
-             "CPU minutes": ", ".join(f"{field(run, 'cpu_seconds') / 60:.1f}" for run in runs)}
-            for change, (row, runs) in changes.items()]
+    measured, rows = load("recipe_steps")["rows"], []
+    for change in COMPARED["recipe_steps"]:
+        runs = [run for run in measured if run["change"] == change]
+        rows.append({"change": change, "kept": "no" if change.startswith("or ") else "yes",
+                     "validation accuracy, bfloat16": mean_and_seeds(runs, "bfloat16"),
+                     "validation accuracy, float32": mean_and_seeds(runs, "float32"),
+                     "images × epochs": f"{runs[0]['images']:,} × {runs[0]['epochs']}" if runs else "–",
+                     "minutes": ", ".join(f"{run['seconds'] / 60:.0f}" for run in runs) or "–"})
+    return rows
 
 
 def search():
@@ -86,9 +78,9 @@ def search():
              "images × epochs": f"{row['images']:,} × {len(row['image_sizes'])}",
              "training accuracy, augmented": f"{row['history']['train_acc'][-1]:.3f}",
              "validation accuracy": f"**{row['val_accuracy']:.3f}**", "flipped": f"{row['val_accuracy_flip']:.3f}",
-             "CPU minutes": f"{row['cpu_seconds'] / 60:.0f}"} for row in measured]
+             "minutes": f"{row['seconds'] / 60:.0f}"} for row in measured]
     columns = ("seed", "precision", "images × epochs", "training accuracy, augmented", "validation accuracy", "flipped",
-               "CPU minutes")
+               "minutes")
     missing = [name for name in COMPARED["recipe_search"] if name not in [row["recipe"] for row in rows]]
     return rows + [{"recipe": name, **dict.fromkeys(columns, "not measured")} for name in missing]
 
@@ -120,22 +112,10 @@ def markdown(rows):
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def values():
-    """The numbers that stand in sentences, by name."""
-    (long,) = [row for row in load("train_cifar10")["rows"] if row["profile"] == "long"]
-    before = field(long["history"], "val_acc")[-1 - len(long["closing"]["image_sizes"])]
-    plain, clipped = (field(row, "val_accuracy") for row in load("gradient_norms")["rows"])
-    return {"before_closing": f"{before:.3f}", "after_closing": f"{field(long, 'val_accuracy'):.3f}",
-            "one_step": f"{100 * (clipped - plain):.1f}"}
-
-
 def filled(text):
-    """A document's text with every marked table and number made anew."""
-    numbers = values()
-    text = re.sub(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)",
+    """A document's text with every marked table made anew."""
+    return re.sub(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)",
                   lambda match: f"{match[1]}{markdown(TABLES[match[2]]())}\n{match[3]}", text, flags=re.S)
-    return re.sub(r"(<!-- value: (\w+) -->).*?(<!-- end -->)",
-                  lambda match: f"{match[1]}{numbers[match[2]]}{match[3]}", text)
 
 
 if __name__ == "__main__":

@@ -29,9 +29,11 @@ def write_weights(net, row, data, path):
         print(f"{path.name} is not written: it would have {len(content):,} bytes")
         return
     device, size = next(net.parameters()).device, row["image_sizes"][-1]
-    accuracies = {name: gu.evaluate_accuracy(gu.Batches(*split, 250, size, False, device), net, device)
-                  for name, split in (("test_accuracy", data.test), ("val_accuracy", data.validation),
-                                      ("test_accuracy_of_the_first_1000", data.test.first(1_000)))}
+    accuracies = {name: gu.evaluate_accuracy(gu.Batches(*split, 250, pixels, False, device), net, device)
+                  for name, split, pixels in (
+                      ("test_accuracy", data.test, size), ("val_accuracy", data.validation, size),
+                      ("test_accuracy_at_32_pixels", data.test, 32),
+                      ("test_accuracy_of_the_first_1000", data.test.first(1_000), size))}
     options = "".join(f", {name}={value!r}" for name, value in row["settings"]["network"].items())
     card = {"network": f"GoogLeNet(num_classes=10{options})", "classes": data.classes,
             "data": f"{row['data']} (Krizhevsky, 2009), the first {row['images']:,} training images",

@@ -67,16 +67,15 @@ def test_no_document_sends_a_reader_to_an_address_that_nobody_has():
 # Numbers
 
 @pytest.mark.parametrize("path", tables.DOCUMENTS, ids=name_of)
-def test_tables_and_marked_numbers_are_those_of_the_result_files(path):
+def test_tables_are_those_of_the_result_files(path):
     text = path.read_text(encoding="utf-8")
     assert "<!-- table: " in text
     assert tables.filled(text) == text, "run: python benchmarks/tables.py"
 
 
-def test_every_table_and_every_number_is_shown():
+def test_every_table_is_shown():
     texts = "".join(path.read_text(encoding="utf-8") for path in tables.DOCUMENTS)
     assert set(re.findall(r"<!-- table: (\w+) -->", texts)) == set(tables.TABLES)
-    assert set(re.findall(r"<!-- value: (\w+) -->", texts)) == set(tables.values())
 
 
 WITHOUT_NUMBERS = [path for path in DOCUMENTS if path.parent.name not in ("notebooks", "teacher")]
@@ -84,8 +83,7 @@ WITHOUT_NUMBERS = [path for path in DOCUMENTS if path.parent.name not in ("noteb
 
 @pytest.mark.parametrize("path", WITHOUT_NUMBERS, ids=name_of)
 def test_no_accuracy_is_written_by_hand(path):
-    text = re.sub(r"<!-- table: .*?<!-- end of table -->|<!-- value: .*?<!-- end -->", "",
-                  path.read_text(encoding="utf-8"), flags=re.S)
+    text = re.sub(r"<!-- table: .*?<!-- end of table -->", "", path.read_text(encoding="utf-8"), flags=re.S)
     assert re.findall(r"\b0\.\d{3}\b", text) == []
 
 
@@ -97,6 +95,14 @@ def test_each_of_the_25_claims_has_a_verdict():
     assert set(verdicts) <= {"holds", "correction", "wrong", "not proved"}
     assert ("Of 25, {holds} hold, {correction} need a correction, {wrong} are wrong, and {not proved} are not proved."
             .format_map(verdicts)) in CLAIMS
+
+
+def test_each_part_of_the_articles_code_is_met_in_cells_that_are_there():
+    rows = re.findall(r"\| \[notebook \d\]\((\S+)\) (`.+?`) \|", CLAIMS.split("## The article's code")[1])
+    assert len(rows) == 10
+    for name, identities in rows:
+        cells = json.loads((ROOT / "notebooks" / name).read_text(encoding="utf-8"))["cells"]
+        assert set(re.findall(r"`([\w-]+)`", identities)) <= {cell["id"] for cell in cells}, name
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"claim {row[0]}")

@@ -58,7 +58,7 @@ def test_the_line_says_what_and_how_much(monkeypatch, capsys):
     monkeypatch.setenv("GOOGLENET_PROFILE", "ci")
     gu.choose_profile()
     assert capsys.readouterr().out == ("profile ci, as GOOGLENET_PROFILE says: at most 1,000 training and 500 test "
-                                       "images, 32 x 32 to 48 x 48 pixels\n")
+                                       "images, 24 x 24 to 32 x 32 pixels\n")
     monkeypatch.setenv("GOOGLENET_PROFILE", "gpu")
     gu.choose_profile()
     assert capsys.readouterr().out.endswith("images, 224 x 224 pixels\n")
@@ -88,7 +88,8 @@ def test_the_other_profiles_use_cifar_10_where_it_can_be_had():
 def test_the_network_of_a_profile_takes_its_images(name):
     profile = gu.PROFILES[name]
     assert profile.name == name
-    rows = gu.trace_shapes(gu.GoogLeNet(num_classes=10, small_images=profile.small_images), profile.image_size)
+    net = gu.GoogLeNet(num_classes=10, small_images=profile.small_images, width=profile.width)
+    rows = gu.trace_shapes(net, profile.image_size)
     assert rows[-1].shape == (10,)
     assert 1 <= profile.batch_size <= profile.train_images
     assert profile.epochs == len(profile.image_sizes) >= 1

@@ -481,7 +481,8 @@ def test_a_learning_rate_without_sense_is_refused(lr, refused):
 
 @pytest.mark.parametrize("changes", [
     {"learning_rate": float("nan")}, {"learning_rate": -0.1}, {"momentum": -1.0}, {"weight_decay": -1.0},
-    {"batch_size": 0}, {"batch_size": -8}, {"total_steps": 0}, {"total_steps": -1},
+    {"batch_size": 0}, {"batch_size": -8}, {"total_steps": 0}, {"total_steps": -1}, {"label_smoothing": -0.1},
+    {"label_smoothing": 1.0},
 ], ids=str)
 def test_a_recipe_without_sense_is_refused(changes, refuses):
     with refuses(ValueError):

@@ -588,7 +588,7 @@ def test_the_recipe_decays_only_matrices_and_scales_its_step_with_the_batch():
     for group in optimizer.param_groups:
         assert (group["momentum"], group["nesterov"], group["max_lr"]) == (0.9, True, pytest.approx(0.05))
     assert isinstance(loss, nn.CrossEntropyLoss)
-    assert loss.label_smoothing == 0
+    assert loss.label_smoothing == 0.1
 
 
 def test_the_recipes_step_rises_and_then_falls_to_nothing():
@@ -608,7 +608,8 @@ def test_the_recipes_step_rises_and_then_falls_to_nothing():
 
 def test_the_numbers_of_the_recipe_stand_in_one_place():
     assert (gu.RECIPE.learning_rate, gu.RECIPE.momentum, gu.RECIPE.weight_decay) == (0.1, 0.9, 5e-4)
-    assert (gu.RECIPE.crop_scale, gu.RECIPE.max_norm) == ((0.8, 1.0), 5.0)
+    assert (gu.RECIPE.label_smoothing, gu.RECIPE.max_norm) == (0.1, 5.0)
+    assert gu.RECIPE.crops == {"scale": (1, 1), "ratio": (1, 1), "padding": 4}
     gentle = dataclasses.replace(gu.RECIPE, learning_rate=0.02, max_norm=1.0)
     assert (gentle.learning_rate, gentle.max_norm, gentle.momentum) == (0.02, 1.0, 0.9)
     assert gu.RECIPE.learning_rate == 0.1, "the recipe itself stays"
@@ -617,6 +618,8 @@ def test_the_numbers_of_the_recipe_stand_in_one_place():
 
 
 def test_numbers_can_be_changed_by_their_names():
-    _, optimizer, _ = gu.make_recipe(small_net(), 128, 10, learning_rate=0.2, momentum=0.8, weight_decay=1e-4)
+    loss, optimizer, _ = gu.make_recipe(small_net(), 128, 10, learning_rate=0.2, momentum=0.8, weight_decay=1e-4,
+                                        label_smoothing=0.2)
     group = optimizer.param_groups[0]
+    assert loss.label_smoothing == 0.2
     assert (group["max_lr"], group["momentum"], group["weight_decay"]) == (0.2, 0.8, 1e-4)
