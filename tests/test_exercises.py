@@ -262,6 +262,12 @@ BUILT = {
         ('stages["3"].append(halve())', 'stages["3"].append(nn.MaxPool2d(2, 2))', "a 3×3 window"),
         ("nn.AdaptiveAvgPool2d", "nn.AdaptiveMaxPool2d", "Which pooling comes after 5b"),
         ('[row.name[0]]', '["4"]', "How many blocks does each stage have")],
+    ("05_looking_inside", "activation", "cam-proof"): [
+        ("weights[classes]", "weights[:1]", "weights of class 0"),
+        ("own[:, :, None, None] * feature_maps", "feature_maps", "counts the same"),
+        ("sum(dim=1)", "mean(dim=1)", "the mean over the feature maps"),
+        ("sum(dim=1)", "sum(dim=(2, 3))", "added up the positions"),
+        ("weighted.sum(dim=1)", "F.relu(weighted.sum(dim=1))", "below zero")],
     ("08_many_gpus", "mean", "seven"): [
         ("count * one", "one", "already a mean"),
         ("sum(counts)", "len(counts)", "number of processes"),
