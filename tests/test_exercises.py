@@ -272,6 +272,12 @@ BUILT = {
         ('"weight_decay": 0.0005', '"weight_decay": 0', "Nothing decays yet"),
         ("lr=learning_rate", "lr=0.1", "The learning rate is always"),
         ("nesterov=True", "nesterov=False", "Nesterov's variant is not")],
+    ("05_looking_inside", "activation", "cam-proof"): [
+        ("weights[classes]", "weights[:1]", "weights of class 0"),
+        ("own[:, :, None, None] * feature_maps", "feature_maps", "counts the same"),
+        ("sum(dim=1)", "mean(dim=1)", "the mean over the feature maps"),
+        ("sum(dim=1)", "sum(dim=(2, 3))", "added up the positions"),
+        ("weighted.sum(dim=1)", "F.relu(weighted.sum(dim=1))", "below zero")],
     ("08_many_gpus", "mean", "seven"): [
         ("count * one", "one", "already a mean"),
         ("sum(counts)", "len(counts)", "number of processes"),
