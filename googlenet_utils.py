@@ -1124,9 +1124,10 @@ class Batches:
         own_rank, processes = _processes()
         rank, world_size = own_rank if rank is None else rank, processes if world_size is None else world_size
         shape, labels_shape = (" x ".join(map(str, tensor.shape)) for tensor in (images, labels))
-        sizes_fit = all(isinstance(size, Integral) and size > 0 for size in (batch_size, *(sizes or [0])))
-        ranges_fit = all(np.shape(pair) == (2,) and 0 < pair[0] <= pair[1] <= most
-                         for pair, most in ((scale, 1), (ratio, math.inf)))
+        sizes_fit = all(isinstance(size, Integral) and size > 0 and size is not True
+                        for size in (batch_size, *(sizes or [0])))
+        ranges_fit = all(np.shape(pair) == (2,) and all(isinstance(end, Real) for end in pair)
+                         and 0 < pair[0] <= pair[1] <= most for pair, most in ((scale, 1), (ratio, math.inf)))
         rules = [
             (images.dtype == torch.uint8 and images.dim() == 4,
              f"images must be uint8, N x channels x height x width, not {images.dtype}, {shape}"),
@@ -1142,9 +1143,11 @@ class Batches:
             (isinstance(padding, Integral) and 0 <= padding < min(images.shape[2:], default=1),
              f"padding must be a whole number of pixels, less than the image has, not {padding!r}"),
             (isinstance(seed, Integral), f"seed must be a whole number, not {seed!r}"),
-            (isinstance(train, (bool, np.bool_)), f"train must be True or False, not {train!r}"),
-            (0 <= rank < world_size <= batch_size, "rank must be 0 to world_size - 1, and batch_size world_size or "
-             f"more: got rank {rank}, world_size {world_size}, batch_size {batch_size}")]
+            (all(isinstance(yes, (bool, np.bool_)) for yes in (train, flip)),
+             f"train and flip must be True or False, not {train!r} and {flip!r}"),
+            (all(isinstance(number, Integral) for number in (rank, world_size, batch_size))
+             and 0 <= rank < world_size <= batch_size, "rank must be 0 to world_size - 1, and batch_size world_size or "
+             f"more: got rank {rank!r}, world_size {world_size!r}, batch_size {batch_size}")]
         for right, sentence in rules:
             if not right:
                 raise ValueError(sentence)

@@ -502,6 +502,8 @@ def test_a_recipe_without_momentum_is_plain_gradient_descent():
     ({"scale": (0.5, 50)}, ["scale"]), ({"scale": (float("nan"), 1.0)}, ["scale"]), ({"ratio": (0, 1)}, ["ratio"]),
     ({"seed": None}, ["seed"]), ({"seed": 0.5}, ["seed"]), ({"batch_size": 12.0}, ["batch_size"]),
     ({"image_size": []}, ["image_size"]), ({"image_size": [8, 0]}, ["image_size"]),
+    ({"scale": ("a", "b")}, ["scale"]), ({"flip": "no"}, ["flip"]), ({"rank": "0", "world_size": 2}, ["rank"]),
+    ({"image_size": True}, ["image_size"]),
     ({"image_size": "8"}, ["image_size"]), ({"train": "train"}, ["train"]), ({"train": "cpu"}, ["train"]),
 ], ids=str)
 def test_numbers_without_sense_make_no_batches(options, words, refuses):
