@@ -278,6 +278,13 @@ BUILT = {
         ("sum(dim=1)", "mean(dim=1)", "the mean over the feature maps"),
         ("sum(dim=1)", "sum(dim=(2, 3))", "added up the positions"),
         ("weighted.sum(dim=1)", "F.relu(weighted.sum(dim=1))", "below zero")],
+    ("07_the_neighbours", "residual", "same-logits"): [
+        ("F.relu(self.shortcut(x) + self.f(x))", "self.shortcut(x) + self.f(x)", "What follows it"),
+        ("self.shortcut(x) + self.f(x)", "self.f(x)", "`f(x)` alone"),
+        ("self.shortcut(x) + self.f(x)", "self.shortcut(x) + F.relu(self.f(x))", "before the sum"),
+        ("if stride != 1 or in_channels != channels", "if True", "needs no layer"),
+        ("kernel_size=1, stride=stride", "kernel_size=1", "With a stride of 2"),
+        ("bias=False),\n                nn.BatchNorm2d(channels))", "bias=False))", "One batch norm")],
     ("08_many_gpus", "mean", "seven"): [
         ("count * one", "one", "already a mean"),
         ("sum(counts)", "len(counts)", "number of processes"),
@@ -288,7 +295,8 @@ BUILT = {
 
 # Of the cells before the exercise, those that it needs, where all of them would take long.
 NEEDED = {("04_training_on_cifar10", "input"): ["load", "split", "article-data"],
-          ("04_training_on_cifar10", "optimizer"): []}
+          ("04_training_on_cifar10", "optimizer"): [],
+          ("07_the_neighbours", "residual"): ["nin"]}
 
 
 def run_with(answer, notebook, name, last, capsys):
