@@ -278,6 +278,15 @@ BUILT = {
         ("sum(dim=1)", "mean(dim=1)", "the mean over the feature maps"),
         ("sum(dim=1)", "sum(dim=(2, 3))", "added up the positions"),
         ("weighted.sum(dim=1)", "F.relu(weighted.sum(dim=1))", "below zero")],
+    ("06_the_papers_network", "head", "inference"): [
+        ("F.relu(self.conv(x))", "self.conv(x)", "no ReLU after the convolution"),
+        ("F.relu(self.fc1(x))", "self.fc1(x)", "two in a row are one"),
+        ("adaptive_avg_pool2d", "adaptive_max_pool2d", "takes averages"),
+        ("F.adaptive_avg_pool2d(x, 4)", "F.avg_pool2d(x, 5, stride=3)", "fits 14×14 positions only"),
+        ("0.7, self.training", "0.7", "at inference, too"),
+        ("0.7", "0.3", "not the one that is kept"),
+        ("128 * 4 * 4", "128", "128 channels × 4 × 4 positions"),
+        ("return self.fc2(x)", "return self.fc2(x).softmax(dim=1)", "Return logits")],
     ("07_the_neighbours", "residual", "same-logits"): [
         ("F.relu(self.shortcut(x) + self.f(x))", "self.shortcut(x) + self.f(x)", "What follows it"),
         ("self.shortcut(x) + self.f(x)", "self.f(x)", "`f(x)` alone"),
@@ -296,7 +305,8 @@ BUILT = {
 # Of the cells before the exercise, those that it needs, where all of them would take long.
 NEEDED = {("04_training_on_cifar10", "input"): ["load", "split", "article-data"],
           ("04_training_on_cifar10", "optimizer"): [],
-          ("07_the_neighbours", "residual"): ["nin"]}
+          ("07_the_neighbours", "residual"): ["nin"],
+          ("06_the_papers_network", "head"): []}
 
 
 def run_with(answer, notebook, name, last, capsys):
