@@ -42,8 +42,7 @@ language = "zh_CN" if CHINESE else "en"
 extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton", "sphinxext.opengraph", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build", "zh", "**/.ipynb_checkpoints"]
 nb_execution_mode = "off"                                           # the outputs are those that are stored
-nb_code_prompt_show = "Show the {type}"
-nb_code_prompt_hide = "Hide the {type}"
+nb_code_prompt_show = nb_code_prompt_hide = "The code"
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 autodoc_mock_imports = ["numpy", "torch", "tqdm"]
@@ -56,12 +55,12 @@ html_css_files = ["site.css"]
 html_extra_path = ["extra"]                                         # what README shows without Sphinx's knowledge
 html_theme = "sphinx_book_theme"
 html_title = project
-html_show_sphinx = False
-html_last_updated_fmt = None
+html_context = {}
 html_theme_options = {
     "article_header_end": ["switch.html", "article-header-buttons.html"],
     "path_to_docs": "notebooks/zh" if CHINESE else "",
-    "show_toc_level": 2,
+    "navbar_persistent": [],                                        # the sidebar has the search
+    "footer_content_items": [],
     "use_fullscreen_button": False,
 }
 if PUBLISHED:
@@ -70,6 +69,9 @@ if PUBLISHED:
     html_theme_options.update(
         repository_url=REPOSITORY, repository_branch=f"v{release}", use_repository_button=True, use_issues_button=True,
         use_edit_page_button=True, launch_buttons={"colab_url": "https://colab.research.google.com"})
+    # Colab opens the notebooks of this version, which fit its module; an edit is made on the branch.
+    html_context.update(edit_page_provider_name="GitHub",
+                        edit_page_url_template=f"{REPOSITORY}/edit/main/{{{{ doc_path }}}}{{{{ file_name }}}}")
     tags.add("published")  # noqa: F821
 ogp_social_cards = {"enable": False}
 
@@ -96,13 +98,13 @@ def cards():
     (HERE / "cards").mkdir(exist_ok=True)
     for title, path, question, need, minutes in re.findall(
             r"^\| \[(.+?)\]\((\S+)\.ipynb\).*? \| (.+) \| (.+) \| (\d+) \|$", README, re.M):
-        yield f"::::{{grid-item-card}} {title}\n:link: {path}\n:link-type: doc\n"
+        yield f"::::{{grid-item-card}} {title}\n:link: {path}\n:link-type: doc\n:class-card: lesson\n"
         outputs = [output for cell in read(ROOT / f"{path}.ipynb")["cells"] for output in cell.get("outputs", [])]
         figure = next((output for output in outputs if "image/png" in output.get("data", {})), None)
         if figure:
             picture = Path("cards", f"{Path(path).name}.png")
             (HERE / picture).write_bytes(base64.b64decode(figure["data"]["image/png"]))
-            yield f":img-bottom: {picture.as_posix()}\n:img-alt: {figure['metadata']['image/png']['alt']}\n"
+            yield f":img-top: {picture.as_posix()}\n:img-alt: {figure['metadata']['image/png']['alt']}\n"
         yield f"\n**{question}**\n\n{minutes} minutes; you need {need}\n::::\n"
 
 
@@ -110,14 +112,18 @@ def read(path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-# How a cell shows: what is folded in the notebook is folded here. An answer is opened by a click.
 def folded(cell):
-    tags, hidden = cell["metadata"].get("tags", []), cell["metadata"].get("jupyter", {})
-    if "set-up" in tags or cell["id"].endswith("-check"):
-        return ["hide-cell"]
+    """The tag of the theme that folds here what is folded in the notebook, and what stands on the fold."""
+    tags, hidden = cell["metadata"]["tags"], cell["metadata"].get("jupyter", {})
+    if "set-up" in tags:
+        return "hide-cell", "Set-up"
+    if cell["id"].endswith("-check"):
+        return "hide-cell", "The check"
     if hidden.get("outputs_hidden"):
-        return ["hide-output"]
-    return ["hide-input"] if hidden.get("source_hidden") else []
+        return "hide-output", "The output: predict it first"
+    if "hide-input" in tags:
+        return "hide-input", "Our version: write yours first"
+    return ("hide-input", "The code") if hidden.get("source_hidden") else None
 
 
 def change_source(app, docname, source):
@@ -128,10 +134,11 @@ def change_source(app, docname, source):
     elif app.env.doc2path(docname).suffix == ".ipynb":
         notebook = json.loads(source[0])
         for cell in notebook["cells"]:
-            cell["metadata"].setdefault("tags", []).extend(folded(cell))
+            cell["metadata"].setdefault("tags", [])
             shown = cell["metadata"]["mystnb"] = {}
-            if "predict" in cell["metadata"]["tags"]:
-                shown.update(code_prompt_show="Show the answer", code_prompt_hide="Hide the answer")
+            if fold := folded(cell):
+                cell["metadata"]["tags"].append(fold[0])
+                shown.update(code_prompt_show=fold[1], code_prompt_hide=fold[1])
             for output in cell.get("outputs", []):
                 if alternative := output.get("metadata", {}).get("image/png"):
                     shown["image"] = alternative
@@ -152,7 +159,8 @@ def link_terms(app, document):
             found = re.search(rf"\b(?:{'|'.join(map(re.escape, terms))})s?\b", text, re.I)
             if found and isinstance(text.parent, (nodes.paragraph, nodes.strong)):
                 place = relative_uri(app.builder.get_target_uri(page), f"{NOTEBOOKS}glossary.html")
-                link = nodes.reference("", found[0], classes=["term"], refuri=f"{place}#{nodes.make_id(f'term-{row}')}")
+                link = nodes.reference("", found[0], classes=["term"], internal=True,
+                                       refuri=f"{place}#{nodes.make_id(f'term-{row}')}")
                 text.parent.replace(text, [nodes.Text(text[:found.start()]), link, nodes.Text(text[found.end():])])
                 break
 
@@ -170,7 +178,7 @@ def lead_out(app, document):
         page = {"README.md": "index", "notebooks/solutions": "solutions"}.get(path)
         if page:
             place = relative_uri(app.builder.get_target_uri(app.env.docname), app.builder.get_target_uri(page))
-            link.replace_self(nodes.reference("", "", *link.children, refuri=place + "".join(target[1:])))
+            link.replace_self(nodes.reference("", "", *link.children, refuri=place + "".join(target[1:]), internal=True))
         elif PUBLISHED:
             link.replace_self(nodes.reference("", "", *link.children, refuri=f"{REPOSITORY}/blob/v{release}/{path}"))
         else:
@@ -180,7 +188,9 @@ def lead_out(app, document):
 # The frame of a page
 
 def add_frame(app, pagename, template, context, document):
-    """The page in the other language, where it exists; for the 404 page, the folder from which its links start."""
+    """The page in the other language, where it exists; where its source is; where the links of the 404 page start."""
+    if not list(PROJECT.glob(f"{pagename}.*")):
+        context["doc_path"] = "site"
     stem = pagename.removeprefix(NOTEBOOKS)
     if (OTHER / "README.md").exists() and pagename == "index" or list(OTHER.glob(f"{stem}.*")):
         folder = "zh/" if not CHINESE else "../" if pagename == "index" else "../notebooks/"
