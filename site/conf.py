@@ -7,6 +7,7 @@ notebook otherwise (which cells are folded, alternative texts) is changed while 
 A second Sphinx, which the first one starts, makes the Chinese pages from notebooks/zh, once they are there.
 """
 import base64
+import functools
 import json
 import re
 import shutil
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 from docutils import nodes
 from sphinx import addnodes
+from sphinx.util import inspect
 from sphinx.util.osutil import relative_uri
 
 HERE = Path(__file__).resolve().parent
@@ -135,6 +137,7 @@ def change_source(app, docname, source):
         notebook = json.loads(source[0])
         for cell in notebook["cells"]:
             cell["metadata"].setdefault("tags", [])
+            cell["metadata"]["id"] = cell["id"]
             shown = cell["metadata"]["mystnb"] = {}
             if fold := folded(cell):
                 cell["metadata"]["tags"].append(fold[0])
@@ -163,6 +166,29 @@ def link_terms(app, document):
                                        refuri=f"{place}#{nodes.make_id(f'term-{row}')}")
                 text.parent.replace(text, [nodes.Text(text[:found.start()]), link, nodes.Text(text[found.end():])])
                 break
+
+
+def link_cells(app, document):
+    """Give each cell of code the anchor of its id, and link to it where a claim or a teacher's page names it."""
+    page = app.env.docname
+    for cell in document.findall(lambda node: "cell_metadata" in getattr(node, "attributes", {})):
+        cell["ids"].append(f"cell-{cell['cell_metadata']['id']}")
+    if page == f"{NOTEBOOKS}claims" or page.startswith(f"{NOTEBOOKS}teacher/"):
+        notebook = page.replace("teacher/", "")
+        for node in list(document.findall()):
+            if isinstance(node, addnodes.pending_xref):
+                notebook = node["reftarget"]
+            path = PROJECT / f"{notebook}.ipynb"
+            if isinstance(node, nodes.literal) and path.exists() and node.astext() in code_cells(path):
+                place = relative_uri(app.builder.get_target_uri(page), app.builder.get_target_uri(notebook))
+                link = nodes.reference("", "", refuri=f"{place}#cell-{node.astext()}", internal=True)
+                node.replace_self(link)
+                link += node
+
+
+@functools.cache
+def code_cells(path):
+    return {cell["id"] for cell in read(path)["cells"] if cell["cell_type"] == "code"}
 
 
 def lead_out(app, document):
@@ -211,12 +237,35 @@ def finish(app, exception):
                         HERE / "zh", app.outdir / "zh"], check=True)
 
 
+# The module's page
+
+def show_options(app, what, name, thing, options, signature, returns):
+    """A class is built with the arguments of its __init__, which the stand-in for nn.Module would hide."""
+    if what == "class" and thing.__module__ == "googlenet_utils" and "__init__" in vars(thing):
+        return str(inspect.signature(thing.__init__, bound_method=True)), None
+
+
+def keep_lines(app, what, name, thing, options, lines):
+    """The module's table of contents keeps its lines."""
+    if what == "module":
+        lines.insert(1, "::")
+        lines.insert(1, "")
+
+
+def skip_field(app, what, name, thing, skip, options):
+    return skip or (thing.__doc__ or "").startswith("Alias for field number")
+
+
 lay_out()
 
 
 def setup(app):
     app.connect("source-read", change_source)
     app.connect("doctree-read", link_terms)
+    app.connect("doctree-read", link_cells)
     app.connect("doctree-read", lead_out)
     app.connect("html-page-context", add_frame)
     app.connect("build-finished", finish)
+    app.connect("autodoc-process-signature", show_options)
+    app.connect("autodoc-process-docstring", keep_lines)
+    app.connect("autodoc-skip-member", skip_field)
