@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.util import inspect
-from sphinx.util.osutil import relative_uri
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -35,14 +34,14 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 owner, name = write_address.read_address()
 PUBLISHED = owner != write_address.NOBODY
 REPOSITORY = f"https://github.com/{owner}/{name}"
-SITE = f"https://{owner.lower()}.github.io/{name}/"                 # where GitHub serves its pages
+SITE = write_address.site()
 release = write_address.read_version()
 
 project = "GoogLeNet, claim by claim"
 author = "the authors of the series"
 language = "zh_CN" if CHINESE else "en"
 extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton", "sphinxext.opengraph", "sphinx.ext.autodoc"]
-exclude_patterns = ["_build", "zh", "**/.ipynb_checkpoints"]
+exclude_patterns = ["_build", "zh", "index.zh.md"]
 nb_execution_mode = "off"                                           # the outputs are those that are stored
 nb_code_prompt_show = nb_code_prompt_hide = "The code"
 myst_heading_anchors = 3
@@ -54,10 +53,11 @@ add_module_names = False
 templates_path = ["_templates"]
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_favicon = "_static/icon.svg"
 html_extra_path = ["extra"]                                         # what README shows without Sphinx's knowledge
 html_theme = "sphinx_book_theme"
 html_title = project
-html_context = {}
+html_context = {"default_mode": "auto"}                              # the theme follows the reader's system
 html_theme_options = {
     "article_header_end": ["switch.html", "article-header-buttons.html"],
     "path_to_docs": "notebooks/zh" if CHINESE else "",
@@ -81,18 +81,16 @@ ogp_social_cards = {"enable": False}
 # The pages
 
 def lay_out():
-    """Copy what becomes a page into this folder, and take away what an earlier build left."""
+    """Copy what becomes a page into this folder; what an earlier build left goes."""
     ignored = shutil.ignore_patterns(".ipynb_checkpoints", "zh", "weights", "results", "*.py", "*.css")
-    if CHINESE:
-        shutil.rmtree(HERE / "zh", ignore_errors=True)
-        shutil.copytree(PROJECT, HERE / "zh", ignore=ignored)
-        shutil.copy2(HERE / "index.zh.md", HERE / "zh" / "index.md")
-        return
-    for folder in ("notebooks", "benchmarks", "docs"):
-        shutil.rmtree(HERE / folder, ignore_errors=True)
-        shutil.copytree(ROOT / folder, HERE / folder, ignore=ignored)
+    for source, copy in (("notebooks", "notebooks"), ("benchmarks", "benchmarks"), ("docs", "docs"),
+                         ("notebooks/pictures", "extra/notebooks/pictures"), ("notebooks/zh", "zh")):
+        shutil.rmtree(HERE / copy, ignore_errors=True)
+        if (ROOT / source).exists():
+            shutil.copytree(ROOT / source, HERE / copy, ignore=ignored)
     shutil.copy2(ROOT / "CONTRIBUTING.md", HERE)
-    shutil.copytree(ROOT / "notebooks" / "pictures", HERE / "extra" / "notebooks" / "pictures", dirs_exist_ok=True)
+    if (HERE / "zh").exists():
+        shutil.copy2(HERE / "index.zh.md", HERE / "zh" / "index.md")
 
 
 def cards():
@@ -161,7 +159,7 @@ def link_terms(app, document):
         for text in document.findall(nodes.Text):
             found = re.search(rf"\b(?:{'|'.join(map(re.escape, terms))})s?\b", text, re.I)
             if found and isinstance(text.parent, (nodes.paragraph, nodes.strong)):
-                place = relative_uri(app.builder.get_target_uri(page), f"{NOTEBOOKS}glossary.html")
+                place = app.builder.get_relative_uri(page, f"{NOTEBOOKS}glossary")
                 link = nodes.reference("", found[0], classes=["term"], internal=True,
                                        refuri=f"{place}#{nodes.make_id(f'term-{row}')}")
                 text.parent.replace(text, [nodes.Text(text[:found.start()]), link, nodes.Text(text[found.end():])])
@@ -180,8 +178,8 @@ def link_cells(app, document):
                 notebook = node["reftarget"]
             path = PROJECT / f"{notebook}.ipynb"
             if isinstance(node, nodes.literal) and path.exists() and node.astext() in code_cells(path):
-                place = relative_uri(app.builder.get_target_uri(page), app.builder.get_target_uri(notebook))
-                link = nodes.reference("", "", refuri=f"{place}#cell-{node.astext()}", internal=True)
+                place = app.builder.get_relative_uri(page, notebook)
+                link = nodes.reference("", "", internal=True, refuri=f"{place}#cell-{node.astext()}")
                 node.replace_self(link)
                 link += node
 
@@ -203,8 +201,8 @@ def lead_out(app, document):
         path = path.resolve().relative_to(ROOT).as_posix()
         page = {"README.md": "index", "notebooks/solutions": "solutions"}.get(path)
         if page:
-            place = relative_uri(app.builder.get_target_uri(app.env.docname), app.builder.get_target_uri(page))
-            link.replace_self(nodes.reference("", "", *link.children, refuri=place + "".join(target[1:]), internal=True))
+            place = app.builder.get_relative_uri(app.env.docname, page) + "".join(target[1:])
+            link.replace_self(nodes.reference("", "", *link.children, internal=True, refuri=place))
         elif PUBLISHED:
             link.replace_self(nodes.reference("", "", *link.children, refuri=f"{REPOSITORY}/blob/v{release}/{path}"))
         else:
@@ -218,11 +216,11 @@ def add_frame(app, pagename, template, context, document):
     if not list(PROJECT.glob(f"{pagename}.*")):
         context["doc_path"] = "site"
     stem = pagename.removeprefix(NOTEBOOKS)
-    if (OTHER / "README.md").exists() and pagename == "index" or list(OTHER.glob(f"{stem}.*")):
+    if (pagename == "index" and OTHER.exists()) or list(OTHER.glob(f"{stem}.*")):
         folder = "zh/" if not CHINESE else "../" if pagename == "index" else "../notebooks/"
         context["twin"] = f"{context['content_root']}{folder}{stem}.html"
     if pagename == "404":
-        context["metatags"] += f'<base href="{urlsplit(SITE).path if PUBLISHED else "/"}">'
+        context["metatags"] += f'<base href="{urlsplit(SITE).path if PUBLISHED else "/"}404.html">'
 
 
 def finish(app, exception):
@@ -233,8 +231,8 @@ def finish(app, exception):
         pages = (html_baseurl + app.builder.get_target_uri(page) for page in sorted(app.env.found_docs - {"404"}))
         (app.outdir / "sitemap.txt").write_text("\n".join(pages), encoding="utf-8")
     if not CHINESE and OTHER.exists():
-        subprocess.run([sys.executable, "-m", "sphinx", "-q", "-W", "-t", "zh", "-c", HERE, "-d", HERE / "_build" / "zh",
-                        HERE / "zh", app.outdir / "zh"], check=True)
+        subprocess.run([sys.executable, "-m", "sphinx", "-q", "-W", "-t", "zh", "-c", HERE, HERE / "zh",
+                        app.outdir / "zh"], check=True)
 
 
 # The module's page
@@ -242,7 +240,8 @@ def finish(app, exception):
 def show_options(app, what, name, thing, options, signature, returns):
     """A class is built with the arguments of its __init__, which the stand-in for nn.Module would hide."""
     if what == "class" and thing.__module__ == "googlenet_utils" and "__init__" in vars(thing):
-        return str(inspect.signature(thing.__init__, bound_method=True)), None
+        arguments = inspect.signature(thing.__init__, bound_method=True)
+        return inspect.stringify_signature(arguments, show_return_annotation=False), None
 
 
 def keep_lines(app, what, name, thing, options, lines):
@@ -256,7 +255,8 @@ def skip_field(app, what, name, thing, skip, options):
     return skip or (thing.__doc__ or "").startswith("Alias for field number")
 
 
-lay_out()
+if not CHINESE:
+    lay_out()
 
 
 def setup(app):
