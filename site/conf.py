@@ -43,7 +43,6 @@ language = "zh_CN" if CHINESE else "en"
 extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton", "sphinxext.opengraph", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build", "zh", "index.zh.md"]
 nb_execution_mode = "off"                                           # the outputs are those that are stored
-nb_code_prompt_show = nb_code_prompt_hide = "The code"
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 autodoc_mock_imports = ["numpy", "torch", "tqdm"]
@@ -121,15 +120,13 @@ def folded(cell):
         return "hide-cell", "The check"
     if hidden.get("outputs_hidden"):
         return "hide-output", "The output: predict it first"
-    if "hide-input" in tags:
-        return "hide-input", "Our version: write yours first"
-    return ("hide-input", "The code") if hidden.get("source_hidden") else None
+    return ("hide-input", "Our code") if hidden.get("source_hidden") else None
 
 
 def change_source(app, docname, source):
     if docname == "index":
         source[0] = source[0].replace("<!-- cards -->", "".join(cards()))
-    elif docname == f"{NOTEBOOKS}README":
+    elif docname == "notebooks/README":
         source[0] += "\n```{toctree}\n:hidden:\n:glob:\n\nteacher/*\n```\n"
     elif app.env.doc2path(docname).suffix == ".ipynb":
         notebook = json.loads(source[0])
@@ -261,7 +258,8 @@ if not CHINESE:
 
 def setup(app):
     app.connect("source-read", change_source)
-    app.connect("doctree-read", link_terms)
+    if not CHINESE:
+        app.connect("doctree-read", link_terms)
     app.connect("doctree-read", link_cells)
     app.connect("doctree-read", lead_out)
     app.connect("html-page-context", add_frame)

@@ -152,7 +152,7 @@ def test_search_and_dark_theme(browser, address):
 
 
 def test_with_an_address_there_are_buttons_and_beside_a_twin_a_switch(tmp_path, site_python):
-    """The project of somebody else, with two Chinese pages."""
+    """The project of somebody else, with some Chinese pages."""
     left_out = shutil.ignore_patterns(".*", "data", "_build", "node_modules", "checkpoints", "weights")
     for folder in ("benchmarks", "docs", "notebooks", "site", "tests", "tools"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=left_out)
@@ -161,11 +161,13 @@ def test_with_an_address_there_are_buttons_and_beside_a_twin_a_switch(tmp_path, 
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
     write_everywhere(tmp_path, "Ada")
     chinese = tmp_path / "notebooks" / "zh"
-    chinese.mkdir()
-    shutil.copy(NOTEBOOKS[0], chinese)
+    for folder in ("", "solutions"):
+        (chinese / folder).mkdir()
+        shutil.copy(ROOT / "notebooks" / folder / NOTEBOOKS[0].name, chinese / folder)
     (chinese / "README.md").write_text("# 给老师\n\n先看[英文版](../README.md)。\n", encoding="utf-8")
     (tmp_path / "site" / "index.zh.md").write_text(
-        f"# 首页\n\n```{{toctree}}\n{NOTEBOOKS[0].stem}\nREADME\n```\n", encoding="utf-8")
+        f"# 首页\n\n```{{toctree}}\n{NOTEBOOKS[0].stem}\nsolutions/{NOTEBOOKS[0].stem}\nREADME\n```\n",
+        encoding="utf-8")
     site = build(tmp_path, site_python)
 
     def links(name):
