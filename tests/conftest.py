@@ -127,6 +127,13 @@ def browser():
 
 
 @pytest.fixture(scope="session")
+def site_python():
+    """The Python of the website's own environment."""
+    python = ROOT / ".venv-site" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    return python if python.exists() else missing("the website's environment, .venv-site (see CONTRIBUTING.md)")
+
+
+@pytest.fixture(scope="session")
 def slide_programs():
     """The folder with reveal.js, require.js and jQuery, which turn the pages of a deck."""
     folder = ROOT / "tools" / "slides" / "node_modules"

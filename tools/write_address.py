@@ -2,9 +2,9 @@
 
 The address stands in pyproject.toml ([project.urls], Repository), the version in googlenet_utils.py. After changing
 either, run this. It writes the set-up cells with their metadata for Colab, the module's HOME and the version in
-CITATION.cff; and README's Colab badges, once the address is a real one. Outputs and execution counts of the notebooks
-stay as they are; only the version that a set-up cell printed follows. tests/test_address.py fails where something
-differs.
+CITATION.cff; and README's Colab badges and its link to the website, once the address is a real one. Outputs and
+execution counts of the notebooks stay as they are; only the version that a set-up cell printed follows.
+tests/test_address.py fails where something differs.
 
 usage: python tools/write_address.py
 """
@@ -49,7 +49,8 @@ from torch.nn import functional as F'''
 UPLOAD = ("in [Google Colab](https://colab.research.google.com) choose *File → Upload notebook*, then upload "
           "`googlenet_utils.py` beside it (folder symbol on the left). Notebooks 3 to 8 also need "
           "`benchmarks/results/`, notebook 5 `notebooks/weights/`, in folders of these names.")
-CLICK = "a badge in the table opens its notebook in Google Colab. The first cell fetches what it needs."
+CLICK = ("read it as [a website]({}), with answers folded; or a badge in the table opens its notebook in Google Colab. "
+         "The first cell fetches what it needs.")
 NOBODY = "PUT_OWNER_HERE"           # no account has this name, so nobody else's code can answer
 
 ACCELERATOR = {"accelerator": "GPU", "colab": {"gpuType": "T4"}}
@@ -71,6 +72,12 @@ def read_version(root=ROOT):
 def raw_files(root=ROOT):
     """Where GitHub serves the repository's files; a version's tag or a branch follows."""
     return "https://raw.githubusercontent.com/{}/{}".format(*read_address(root))
+
+
+def site(root=ROOT):
+    """Where GitHub Pages serves the website."""
+    owner, name = read_address(root)
+    return f"https://{owner.lower()}.github.io/{name}/"
 
 
 def set_up_cell(root=ROOT):
@@ -95,7 +102,7 @@ def with_badges(text, root):
     owner, name = read_address(root)
     text = re.sub(r" \[!\[[^\]]*\]\[badge\]\]\[colab-\d+\]|\n*^\[(?:badge|colab-\d+)\]: .*$", "", text, flags=re.M)
     text = re.sub(r"(<!-- colab -->).*?(<!-- end of colab -->)",
-                  lambda match: match[1] + (UPLOAD if owner == NOBODY else CLICK) + match[2], text)
+                  lambda match: match[1] + (UPLOAD if owner == NOBODY else CLICK.format(site(root))) + match[2], text)
     if owner == NOBODY:
         return text
     colab = "https://colab.research.google.com"
