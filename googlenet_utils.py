@@ -1126,7 +1126,7 @@ class Batches:
         shape, labels_shape = (" x ".join(map(str, tensor.shape)) for tensor in (images, labels))
         sizes_fit = all(isinstance(size, Integral) and size > 0 and size is not True
                         for size in (batch_size, *(sizes or [0])))
-        ranges_fit = all(np.shape(pair) == (2,) and all(isinstance(end, Real) for end in pair)
+        ranges_fit = all(np.shape(pair) == (2,) and np.asarray(pair).dtype.kind in "iuf"
                          and 0 < pair[0] <= pair[1] <= most for pair, most in ((scale, 1), (ratio, math.inf)))
         rules = [
             (images.dtype == torch.uint8 and images.dim() == 4,

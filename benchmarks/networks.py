@@ -83,7 +83,7 @@ def build_googlenet(size, *, changes=None, **options):
     width = options.get("width", 1.0)
     with torch.device("meta"):                              # shapes only: no data, no random numbers
         target = training_macs(gu.GoogLeNet(num_classes=10, **{**options, "aux": False}), size)
-        for _ in range(3):                                  # the price goes nearly as the square of the width
+        for _ in range(4):                                  # the price goes nearly as the square of the width
             width *= (target / training_macs(attempt(width), size)) ** 0.5
     return attempt(width)
 

@@ -280,7 +280,7 @@ def not_restored(name):
 
 def not_described(name):
     """A setting that a checkpoint does not compare any more."""
-    return either(replace(f"{{**_, {name!r}: _}}", f"{{**_, {name!r}: None}}"),
+    return either(replace(f"{{**_, {name!r}: _}}", f"{{**_, {name!r}: None}}", inside="Batches|_describe_run"),
                   replace(f"{{**_, {name!r}: _, 'precision': _now_}}", f"{{**_, {name!r}: None, 'precision': _now_}}"))
 
 
