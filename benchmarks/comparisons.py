@@ -32,11 +32,16 @@ STEPS = {
 }
 
 
+def is_kept(change):
+    """Whether a change of STEPS stays in the rows after it."""
+    return not change.startswith("or ")
+
+
 def recipe_steps():
     kept, rows = ARTICLE, {}
     for text, change in STEPS.items():
         rows[text] = {**kept, **change}
-        kept = kept if text.startswith("or ") else rows[text]
+        kept = rows[text] if is_kept(text) else kept
     return rows
 
 

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from comparisons import TABLES as COMPARED
+from comparisons import is_kept
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -63,7 +64,7 @@ def steps():
     measured, rows = load("recipe_steps")["rows"], []
     for change in COMPARED["recipe_steps"]:
         runs = [run for run in measured if run["change"] == change]
-        rows.append({"change": change, "kept": "no" if change.startswith("or ") else "yes",
+        rows.append({"change": change, "kept": "yes" if is_kept(change) else "no",
                      "validation accuracy, bfloat16": mean_and_seeds(runs, "bfloat16"),
                      "validation accuracy, float32": mean_and_seeds(runs, "float32"),
                      "images × epochs": f"{runs[0]['images']:,} × {runs[0]['epochs']}" if runs else "–",
