@@ -838,16 +838,46 @@ def draw_googlenet(net, size=224, *, tall=False):
 
 # ===== Exercises ======================================================================================================
 
-# What `check` says, in one place, so that another language can stand beside it.
-_REPLIES = {
-    "right": "✓ Right. {}",
-    "hint": "✗ Not yet. {}",
-    "stopped": "✗ Not yet. Your answer ran, and stopped: {}",
-    "text": "✗ Not yet. A text was given, numbers are asked for: write them without quotes.",
-    "not tried": "○ Not tried yet. Put your answer into the cell above, run it, and then this one.{}",
-    "no return": " A function has to return it.",
-    "else": "✗ Not yet. This is no usual slip. Is it what is asked for (a number, a letter)? If so, take smaller steps."
+# What students read in class, in the language that `get_ready` chooses: replies of `check`, lines of the set-up cell
+# and of `choose_profile`.
+_MESSAGES = {
+    "en": {
+        "right": "✓ Right. {}",
+        "hint": "✗ Not yet. {}",
+        "stopped": "✗ Not yet. Your answer ran, and stopped: {}",
+        "text": "✗ Not yet. A text was given, numbers are asked for: write them without quotes.",
+        "not tried": "○ Not tried yet. Put your answer into the cell above, run it, and then this one.{}",
+        "no return": " A function has to return it.",
+        "else": "✗ Not yet. This is no usual slip. Is it what is asked for (a number, a letter)? If so, take smaller "
+                "steps.",
+        "ready": "ready: googlenet_utils {}",
+        "no GPU": "no GPU: the notebook runs without one, but slowly. To have one: Runtime > Change runtime type > T4 "
+                  "GPU, then run this cell again",
+        "profile": "profile {}, {}: at most {:,} training and {:,} test images, {} pixels",
+        "without a GPU": "since no NVIDIA GPU was found",
+        "with a GPU": "since this machine has a GPU, {}",
+        "as asked for": "as GOOGLENET_PROFILE says",
+        "to": " to ",
+    },
+    "zh": {
+        "right": "✓ 正确。{}",
+        "hint": "✗ 还不对。{}",
+        "stopped": "✗ 还不对。你的答案运行到一半出错了：{}",
+        "text": "✗ 还不对。这里要的是数字，给的却是文本：请去掉引号。",
+        "not tried": "○ 还没有作答。请把答案写进上面的单元格，运行它，再运行这一格。{}",
+        "no return": "函数要用 return 返回结果。",
+        "else": "✗ 还不对，也不是常见的错误。题目要的是这样的答案（一个数、一个字母）吗？如果是，请把步骤拆得更小。",
+        "ready": "就绪：googlenet_utils {}",
+        "no GPU": "没有 GPU：笔记本也能运行，只是慢。要用 GPU：Runtime > Change runtime type > T4 GPU（“代码执行程序”"
+                  "菜单），然后重新运行这一格",
+        "profile": "配置 {}（{}）：最多 {:,} 张训练图像、{:,} 张测试图像，{} 像素",
+        "without a GPU": "没有找到 NVIDIA GPU",
+        "with a GPU": "这台机器有 GPU：{}",
+        "as asked for": "由 GOOGLENET_PROFILE 指定",
+        "to": " 到 ",
+    },
 }
+_messages = _MESSAGES["en"]
 _AROUND = " \n\t.,:;()[]'\"。、“”‘’"         # what may stand around a text and not change it
 
 
@@ -857,7 +887,7 @@ def check(answer, right, hints, why, by=None):
     ones too, whose results are compared in their place: it may call a student's function or count a network's weights.
     Never raises, whatever `answer` is."""
     def say(kind, words=""):
-        print(_REPLIES[kind].format(words))
+        print(_messages[kind].format(words))
         return kind == "right"
 
     by = by or (lambda value: value)
@@ -866,7 +896,7 @@ def check(answer, right, hints, why, by=None):
     except (Exception, SystemExit) as error:        # it is a student's code: whatever it does, the lesson goes on
         return say("stopped", traceback.format_exception_only(error)[-1].split("\n")[0])
     if given is None:
-        return say("not tried", "" if answer is None else _REPLIES["no return"])
+        return say("not tried", "" if answer is None else _messages["no return"])
     for value, kind, words in ((right, "right", why), *((wrong, "hint", hint) for wrong, hint in hints)):
         with contextlib.suppress(Exception):        # of what cannot be compared, no two are the same
             if _same(given, by(value)):
@@ -935,17 +965,16 @@ PROFILES = {
 def choose_profile():
     """The `Profile` that the environment variable GOOGLENET_PROFILE names, or else "gpu" on a machine with an NVIDIA
     GPU, "cpu" on others. A printed line says which and why."""
-    name, why = "cpu", "since no NVIDIA GPU was found"
+    name, why = "cpu", _messages["without a GPU"]
     if torch.cuda.is_available():
-        name, why = "gpu", f"since this machine has a GPU, {torch.cuda.get_device_name()}"
+        name, why = "gpu", _messages["with a GPU"].format(torch.cuda.get_device_name())
     if given := os.environ.get("GOOGLENET_PROFILE"):
-        name, why = given, "as GOOGLENET_PROFILE says"
+        name, why = given, _messages["as asked for"]
     if name not in PROFILES:
         raise ValueError(f"GOOGLENET_PROFILE is {name!r}, which is no profile: choose one of {', '.join(PROFILES)}")
     profile = PROFILES[name]
-    sizes = " to ".join(f"{size} x {size}" for size in dict.fromkeys((profile.image_sizes[0], profile.image_size)))
-    print(f"profile {name}, {why}: at most {profile.train_images:,} training and {profile.test_images:,} test images, "
-          f"{sizes} pixels")
+    sizes = _messages["to"].join(f"{size} x {size}" for size in dict.fromkeys(profile.image_sizes))
+    print(_messages["profile"].format(name, why, profile.train_images, profile.test_images, sizes))
     return profile
 
 
@@ -1566,12 +1595,14 @@ def project_file(name, check=None):
 
 
 def get_ready(version, language="en"):
-    """What every set-up cell calls: install d2l where it is missing, and say ready, in the `language` of the class
-    ("en"). Ends, by SystemExit, a notebook of another version or an unknown language, or where d2l cannot be had."""
+    """What every set-up cell calls: install d2l where it is missing, choose the language of what students read ("en" or
+    "zh"), and say ready. Ends, by SystemExit, a notebook of another version or language, or where d2l cannot be had."""
     if version != __version__:
         sys.exit(f"this notebook needs googlenet_utils {version}, not {__version__}: fetch both and restart the kernel")
-    if language != "en":
-        sys.exit(f'unknown language {language!r}: choose "en"')
+    if language not in _MESSAGES:
+        sys.exit(f'unknown language {language!r}: choose "en" or "zh"')
+    global _messages
+    _messages = _MESSAGES[language]
     if importlib.util.find_spec("d2l") is None:     # its pins would replace the machine's own packages: --no-deps
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "d2l==1.0.3"]
         subprocess.run(pip, capture_output=True, check=False)
@@ -1581,6 +1612,5 @@ def get_ready(version, language="en"):
         if importlib.util.find_spec("d2l") is None:
             sys.exit(f"d2l cannot be found: run this in a terminal, then restart the kernel: {' '.join(pip)}")
     if os.environ.get("COLAB_RELEASE_TAG") and not torch.cuda.device_count():   # is_available() would start CUDA
-        print("no GPU: the notebook runs without one, but slowly. To have one: Runtime > Change runtime type > T4 GPU, "
-              "then run this cell again")
-    print("ready: googlenet_utils", __version__)
+        print(_messages["no GPU"])
+    print(_messages["ready"].format(__version__))

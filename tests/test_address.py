@@ -180,9 +180,27 @@ def test_get_ready_says_ready(capsys, monkeypatch, language):
     assert capsys.readouterr().out == f"ready: googlenet_utils {VERSION}\n"
 
 
+def test_get_ready_chooses_the_language_of_the_class(capsys, monkeypatch):
+    monkeypatch.setattr(gu, "_messages", gu._messages)      # which the test gives back
+    monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
+    monkeypatch.setenv("GOOGLENET_PROFILE", "ci")
+    gu.get_ready(VERSION, "zh")
+    gu.choose_profile()
+    gu.check("Ｂ。", "B", [], "因为如此。")
+    assert capsys.readouterr().out == (f"就绪：googlenet_utils {VERSION}\n"
+                                       "配置 ci（由 GOOGLENET_PROFILE 指定）：最多 1,000 张训练图像、500 张测试图像，"
+                                       "24 x 24 到 32 x 32 像素\n✓ 正确。因为如此。\n")
+
+
+def test_every_message_stands_in_each_language_with_as_many_fields():
+    fields = [{name: re.findall(r"{.*?}", text) for name, text in said.items()} for said in gu._MESSAGES.values()]
+    assert fields[0] == fields[1]
+    assert all(re.search("[\u4e00-\u9fff]", text) for text in gu._MESSAGES["zh"].values())
+
+
 @pytest.mark.parametrize(("arguments", "sentence"), [
     (("9.9.9", "en"), f"this notebook needs googlenet_utils 9.9.9, not {VERSION}: .*"),
-    ((VERSION, "zh"), "unknown language 'zh': choose \"en\""), ((VERSION, "EN"), "unknown language 'EN': .*"),
+    ((VERSION, "de"), "unknown language 'de': choose \"en\" or \"zh\""), ((VERSION, "EN"), "unknown language 'EN': .*"),
     ((VERSION, None), "unknown language None: .*")])
 def test_get_ready_refuses_another_version_and_an_unknown_language(capsys, arguments, sentence):
     with pytest.raises(SystemExit, match=f"^{sentence}$"):

@@ -153,7 +153,7 @@ def test_a_hint_finds_its_slip_in_any_of_these_forms(capsys):
 
 def test_all_that_it_says_stands_in_one_place(capsys, monkeypatch):
     """So that another language can stand beside it."""
-    monkeypatch.setattr(gu, "_REPLIES", {kind: f"<{kind}>" for kind in gu._REPLIES})
+    monkeypatch.setattr(gu, "_messages", {kind: f"<{kind}>" for kind in gu._messages})
     for answer, said in ((None, "not tried"), (256, "right"), (224, "hint"), ("256", "text"), (1, "else")):
         gu.check(answer, 256, [(224, "path 4 is missing")], "64 + 128 + 32 + 32")
         assert capsys.readouterr().out == f"<{said}>\n"

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # sentence. Nothing is stored before it was looked at, so that no web page and no half file ever has the module's name.
 # The cell is stored folded, like the code of the opening picture: a reader sees its first line and its output.
 SET_UP = '''\
-# Set-up: finds or fetches googlenet_utils, which we call gu; imports torch, nn, F and d2l
+# <TITLE>
 import os
 import sys
 import urllib.request
@@ -39,11 +39,14 @@ if not folders:                     # as on Colab: fetch the module of this note
 sys.path.insert(0, str(folders[0] if folders else Path.cwd()))
 import googlenet_utils as gu
 
-gu.get_ready(version, "en")
+gu.get_ready(version, "<LANGUAGE>")
 import torch
 from d2l import torch as d2l
 from torch import nn
 from torch.nn import functional as F'''
+
+TITLES = {"en": "Set-up: finds or fetches googlenet_utils, which we call gu; imports torch, nn, F and d2l",
+          "zh": "准备：找到或取得 googlenet_utils（以下称 gu），导入 torch、nn、F 和 d2l"}
 
 # What README says under "Without installing", before there is an address and after.
 UPLOAD = ("in [Google Colab](https://colab.research.google.com) choose *File → Upload notebook*, then upload "
@@ -80,18 +83,23 @@ def site(root=ROOT):
     return f"https://{owner.lower()}.github.io/{name}/"
 
 
-def set_up_cell(root=ROOT):
-    return SET_UP.replace("<HOME>", raw_files(root)).replace("<VERSION>", read_version(root))
+def set_up_cell(root=ROOT, language="en"):
+    fields = {"HOME": raw_files(root), "VERSION": read_version(root), "LANGUAGE": language, "TITLE": TITLES[language]}
+    return re.sub(r"<([A-Z]+)>", lambda match: fields[match[1]], SET_UP)
 
 
-def with_set_up_cell(text, root):
+def language_of(path):
+    return "zh" if "zh" in path.parts else "en"
+
+
+def with_set_up_cell(text, root, language="en"):
     """A notebook's text with the set-up cell (folded), the version in its output, and the wish for a GPU on Colab."""
     notebook = json.loads(text)
     (cell,) = [cell for cell in notebook["cells"] if "set-up" in cell["metadata"].get("tags", [])]
-    cell["source"] = set_up_cell(root).splitlines(keepends=True)
+    cell["source"] = set_up_cell(root, language).splitlines(keepends=True)
     cell["metadata"]["jupyter"] = {"source_hidden": True}
     for output in cell["outputs"]:
-        output["text"] = [re.sub(r"^(ready: googlenet_utils ).+", rf"\g<1>{read_version(root)}", line)
+        output["text"] = [re.sub(r"^(.+googlenet_utils ).+", rf"\g<1>{read_version(root)}", line)
                           for line in output["text"]]
     notebook["metadata"].update(ACCELERATOR)
     return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
@@ -132,9 +140,11 @@ def notebooks(root=ROOT):
 def wanted(root=ROOT):
     """What each file should say: `(path, text)` for every file that names the address or the version."""
     changes = [(root / "googlenet_utils.py", with_home), (root / "README.md", with_badges),
-               (root / "CITATION.cff", with_version), *((path, with_set_up_cell) for path in notebooks(root))]
+               (root / "CITATION.cff", with_version)]
     for path, change in changes:
         yield path, change(path.read_text(encoding="utf-8"), root)
+    for path in notebooks(root):
+        yield path, with_set_up_cell(path.read_text(encoding="utf-8"), root, language_of(path.relative_to(root)))
 
 
 def main():
