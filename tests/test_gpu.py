@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_its_rows_are_those_that_the_tables_read(rehearsed, monkeypatch):
     for row in rows:
         assert row["fingerprint"] == experiment.fingerprint(row["settings"], row["seed"])
         assert 0 <= row["test_accuracy"] <= 1
-    assert "not measured:\nscaling: needs two GPUs: python benchmarks/gpu.py" in printed
+    assert printed.endswith("not measured (python benchmarks/gpu.py goes on):\nscaling: needs two GPUs\n")
 
 
 def test_the_weights_are_those_of_the_card(rehearsed):
@@ -74,38 +75,58 @@ def test_a_second_call_measures_nothing_twice(rehearsed, monkeypatch, capsys):
     out, work, _ = rehearsed
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     printed = call(monkeypatch, capsys, "--rehearsal", f"--out={out}", f"--work={work}")
-    assert printed.strip().splitlines() == ["not measured:", "scaling: needs two GPUs: python benchmarks/gpu.py "
-                                            "--only scaling"]
+    assert printed.strip().splitlines()[1:] == ["scaling: needs two GPUs"]
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
-def test_nothing_is_begun_that_cannot_end(tmp_path, monkeypatch, capsys):
+def test_nothing_is_begun_without_time(tmp_path, monkeypatch, capsys):
     printed = call(monkeypatch, capsys, "--rehearsal", f"--out={tmp_path}", f"--work={tmp_path}", "--minutes=0")
     assert not list(tmp_path.glob("*.json"))
-    for name in ("speed at 32 px", "best", "profile gpu", "profile cpu on a GPU"):
-        assert f"\n{name}" in printed
-    assert printed.count(": python benchmarks/") == 5
+    for name in ("speed at 32 px", "profile best", "profile gpu", "profile cpu on a GPU"):
+        assert f"\n{name}: no time was left" in printed
+
+
+def test_a_training_stops_when_the_time_is_over_and_a_second_call_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "RESULTS", tmp_path)
+    monkeypatch.setattr(experiment, "CHECKPOINTS", tmp_path / "work")
+    data = gu.load_images("shapes")
+    rows = {"best": experiment.complete({
+        **comparisons.BEST, "network": {"batch_norm": True, "small_images": True, "width": 0.125}, "images": 40,
+        "batch_size": 20, "image_sizes": [16] * 3, "validation": [40, 60], "test": False})}
+    save = gu._save_checkpoint
+
+    def save_and_ring(*arguments):
+        save(*arguments)
+        gpu._thread.interrupt_main()
+
+    work = [("best", lambda: list(experiment.run_table("train_cifar10", rows, label="profile", data=data)))]
+    with monkeypatch.context() as patch:
+        patch.setattr(gu, "_save_checkpoint", save_and_ring)
+        assert gpu.measure_all(work, time.monotonic() + 60) == ["best: the time was over"]
+    assert experiment.stored_rows("train_cifar10") == []
+    assert gpu.measure_all(work, time.monotonic() + 60) == []
+    (row,) = experiment.stored_rows("train_cifar10")
+    assert len(row["history"]["loss"]) == 3
+    assert row["cpu_seconds"] is None                       # it went on
 
 
 def test_a_failure_does_not_stop_what_comes_after_it():
     def fail():
         raise torch.OutOfMemoryError("no memory\nin detail")
 
-    rental, done = gpu.Rental(1), []
-    rental.measure("one", "one.py", 0, fail)
-    rental.measure("two", "two.py", 0, done.append, 2)
-    assert rental.missing == ["one: failed (no memory): python benchmarks/one.py"]
+    done = []
+    missing = gpu.measure_all([("one", fail), ("two", lambda: done.append(2))], time.monotonic() + 60)
+    assert missing == ["one: failed (no memory)"]
     assert done == [2]
 
 
-@pytest.mark.parametrize(("minutes", "seconds", "epochs"), [(60, 1, 120), (60, 7, 80), (60, 20, 60), (8, 6, 70)])
-def test_the_best_recipe_takes_the_epochs_that_fit(minutes, seconds, epochs, monkeypatch, tmp_path):
-    monkeypatch.setattr(experiment, "CHECKPOINTS", tmp_path)
-    monkeypatch.setattr(gpu, "expected_seconds", lambda *_: seconds)
-    rows = {name: experiment.complete(row) for name, row in comparisons.TABLES["train_cifar10"].items()}
-    assert gpu.choose_best(rows, gpu.Rental(minutes), None, None, 1) == (f"best{epochs}", seconds * epochs)
-    (tmp_path / f"{experiment.fingerprint(rows['best90'], 0)}_1").touch()
-    assert gpu.choose_best(rows, gpu.Rental(minutes), None, None, 1) == ("best90", 0)
+def test_the_end_of_the_time_ends_a_measurement_and_all_after_it():
+    def measure_too_long():
+        for _ in range(1_000):
+            time.sleep(0.01)
+
+    missing = gpu.measure_all([("one", measure_too_long), ("two", measure_too_long)], time.monotonic() + 0.1)
+    assert missing == ["one: the time was over", "two: no time was left"]
 
 
 @pytest.mark.parametrize("wrong", [["--only", "typo"], ["--minutes=-5"], ["--rehearsal", f"--out={__file__}"],
