@@ -14,7 +14,10 @@ from comparisons import is_kept
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-DOCUMENTS = [ROOT / "README.md", ROOT / "benchmarks" / "README.md"]
+DOCUMENTS = [ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "benchmarks" / "README.md"]
+CHINESE = {"recipe": "训练方案", "profile": "配置", "image size": "图像尺寸", "epochs": "轮次", "minutes": "分钟",
+           "test accuracy": "测试准确率", "the article's, as printed": "原文，照印",
+           "ours (notebook 4)": "我们的（第 4 课）"}
 
 
 def load(name):
@@ -49,6 +52,12 @@ def results():
     """README's, in short."""
     columns = ("recipe", "profile", "image size", "epochs", "minutes", "test accuracy")
     return [{column: row[column] for column in columns} for row in accuracy()]
+
+
+def results_zh():
+    """README.zh-CN's."""
+    return [{CHINESE[column]: CHINESE.get(value, str(value).replace(" to ", " 到 ").replace(" px", " 像素"))
+             for column, value in row.items()} for row in results()]
 
 
 def steps():
@@ -105,7 +114,7 @@ def speed():
     return rows
 
 
-TABLES = {table.__name__: table for table in (results, accuracy, steps, search, speed)}
+TABLES = {table.__name__: table for table in (results, results_zh, accuracy, steps, search, speed)}
 
 
 def markdown(rows):

@@ -30,14 +30,14 @@ PROJECT = ROOT / "notebooks" / "zh" if CHINESE else ROOT            # what the p
 NOTEBOOKS = "" if CHINESE else "notebooks/"                         # where the notebooks' pages are
 OTHER = ROOT / "notebooks" / ("" if CHINESE else "zh")              # the notebooks in the other language
 GLOSSARY = (ROOT / "notebooks" / "glossary.md").read_text(encoding="utf-8")
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = (ROOT / ("README.zh-CN.md" if CHINESE else "README.md")).read_text(encoding="utf-8")
 owner, name = write_address.read_address()
 PUBLISHED = owner != write_address.NOBODY
 REPOSITORY = f"https://github.com/{owner}/{name}"
 SITE = write_address.site()
 release = write_address.read_version()
 
-project = "GoogLeNet, claim by claim"
+project = "GoogLeNet，逐条求证" if CHINESE else "GoogLeNet, claim by claim"
 author = "the authors of the series"
 language = "zh_CN" if CHINESE else "en"
 extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton", "sphinxext.opengraph", "sphinx.ext.autodoc"]
@@ -92,19 +92,21 @@ def lay_out():
         shutil.copy2(HERE / "index.zh.md", HERE / "zh" / "index.md")
 
 
-def cards():
+def cards(folder):
     """A card for each notebook in README's table: its question and its first figure."""
-    (HERE / "cards").mkdir(exist_ok=True)
+    (folder / "cards").mkdir(exist_ok=True)
     for title, path, question, need, minutes in re.findall(
             r"^\| \[(.+?)\]\((\S+)\.ipynb\).*? \| (.+) \| (.+) \| (\d+) \|$", README, re.M):
-        yield f"::::{{grid-item-card}} {title}\n:link: {path}\n:link-type: doc\n:class-card: lesson\n"
+        page = path.removeprefix("notebooks/zh/")
+        yield f"::::{{grid-item-card}} {title}\n:link: {page}\n:link-type: doc\n:class-card: lesson\n"
         outputs = [output for cell in read(ROOT / f"{path}.ipynb")["cells"] for output in cell.get("outputs", [])]
         figure = next((output for output in outputs if "image/png" in output.get("data", {})), None)
         if figure:
             picture = Path("cards", f"{Path(path).name}.png")
-            (HERE / picture).write_bytes(base64.b64decode(figure["data"]["image/png"]))
+            (folder / picture).write_bytes(base64.b64decode(figure["data"]["image/png"]))
             yield f":img-top: {picture.as_posix()}\n:img-alt: {figure['metadata']['image/png']['alt']}\n"
-        yield f"\n**{question}**\n\n{minutes} minutes; you need {need}\n::::\n"
+        needs = f"{minutes} 分钟。预备知识：{need}" if CHINESE else f"{minutes} minutes; you need {need}"
+        yield f"\n**{question}**\n\n{needs}\n::::\n"
 
 
 def read(path):
@@ -115,24 +117,26 @@ def folded(cell):
     """The tag of the theme that folds here what is folded in the notebook, and what stands on the fold."""
     tags, hidden = cell["metadata"]["tags"], cell["metadata"].get("jupyter", {})
     if "set-up" in tags:
-        return "hide-cell", "Set-up"
+        return "hide-cell", "准备" if CHINESE else "Set-up"
     if cell["id"].endswith("-check"):
-        return "hide-cell", "The check"
+        return "hide-cell", "检查" if CHINESE else "The check"
     if hidden.get("outputs_hidden"):
-        return "hide-output", "The output: predict it first"
-    return ("hide-input", "Our code") if hidden.get("source_hidden") else None
+        return "hide-output", "输出：先预测" if CHINESE else "The output: predict it first"
+    return ("hide-input", "我们的代码" if CHINESE else "Our code") if hidden.get("source_hidden") else None
 
 
 def change_source(app, docname, source):
     if docname == "index":
-        source[0] = source[0].replace("<!-- cards -->", "".join(cards()))
-    elif docname == "notebooks/README":
+        source[0] = source[0].replace("<!-- cards -->", "".join(cards(Path(app.srcdir))))
+    elif docname == "notebooks/README" and not CHINESE:
         source[0] += "\n```{toctree}\n:hidden:\n:glob:\n\nteacher/*\n```\n"
     elif app.env.doc2path(docname).suffix == ".ipynb":
         notebook = json.loads(source[0])
         for cell in notebook["cells"]:
             cell["metadata"].setdefault("tags", [])
             cell["metadata"]["id"] = cell["id"]
+            if cell["cell_type"] == "markdown" and cell["id"] != "title":       # what a link to it leads to
+                cell["source"] = f"<span id=\"cell-{cell['id']}\"></span>\n\n{''.join(cell['source'])}"
             shown = cell["metadata"]["mystnb"] = {}
             if fold := folded(cell):
                 cell["metadata"]["tags"].append(fold[0])
@@ -164,7 +168,8 @@ def link_terms(app, document):
 
 
 def link_cells(app, document):
-    """Give each cell of code the anchor of its id, and link to it where a claim or a teacher's page names it."""
+    """Give each cell of code the anchor of its id (text cells have theirs), and link to a cell where a claim or a
+    teacher's page names it."""
     page = app.env.docname
     for cell in document.findall(lambda node: "cell_metadata" in getattr(node, "attributes", {})):
         cell["ids"].append(f"cell-{cell['cell_metadata']['id']}")
@@ -174,7 +179,7 @@ def link_cells(app, document):
             if isinstance(node, addnodes.pending_xref):
                 notebook = node["reftarget"]
             path = PROJECT / f"{notebook}.ipynb"
-            if isinstance(node, nodes.literal) and path.exists() and node.astext() in code_cells(path):
+            if isinstance(node, nodes.literal) and path.exists() and node.astext() in cells_of(path):
                 place = app.builder.get_relative_uri(page, notebook)
                 link = nodes.reference("", "", internal=True, refuri=f"{place}#cell-{node.astext()}")
                 node.replace_self(link)
@@ -182,28 +187,41 @@ def link_cells(app, document):
 
 
 @functools.cache
-def code_cells(path):
-    return {cell["id"] for cell in read(path)["cells"] if cell["cell_type"] == "code"}
+def cells_of(path):
+    return {cell["id"] for cell in read(path)["cells"]} - {"title"}
 
 
 def lead_out(app, document):
-    """A link to a file that is no page leads to GitHub once the project is there; until then it is its text."""
+    """Links that Sphinx cannot follow: to README, to a page in the other language; and a link to a file that is no page
+    leads to GitHub once the project is there. Until then it is its text."""
+    own = "zh/" if CHINESE else ""                                  # where this Sphinx's pages lie in the website
     for link in list(document.findall(addnodes.pending_xref)):
         target = link["reftarget"].partition("#")
-        if link["reftype"] != "myst" or link.get("refdomain") == "doc" or not target[0]:
+        if link.get("refdomain") == "doc" and Path(target[0]).is_absolute():         # a file that is not in this folder
+            target = f"{target[0]}.md", "#", link.get("reftargetid") or ""
+        elif link["reftype"] != "myst" or link.get("refdomain") == "doc" or not target[0]:
             continue
-        path = (PROJECT / app.env.docname).parent / target[0]
+        path = (ROOT if app.env.docname == "index" else (PROJECT / app.env.docname).parent) / target[0]
         if not path.exists():
             continue                                                # Sphinx will complain
         path = path.resolve().relative_to(ROOT).as_posix()
-        page = {"README.md": "index", "notebooks/solutions": "solutions"}.get(path)
-        if page:
-            place = app.builder.get_relative_uri(app.env.docname, page) + "".join(target[1:])
+        if page := page_of(path):
+            place = app.builder.get_relative_uri(own + app.env.docname, page) + "".join(target[1:]).rstrip("#")
             link.replace_self(nodes.reference("", "", *link.children, internal=True, refuri=place))
         elif PUBLISHED:
             link.replace_self(nodes.reference("", "", *link.children, refuri=f"{REPOSITORY}/blob/v{release}/{path}"))
         else:
             link.replace_self(link.children)
+
+
+def page_of(path):
+    """The page of the website that a file or folder of the project became, if it did."""
+    known = {"README.md": "index", "notebooks/solutions": "solutions", "README.zh-CN.md": "zh/index",
+             "notebooks/zh": "zh/index", "notebooks/zh/solutions": "zh/index"}
+    page, _, suffix = path.rpartition(".")
+    if path in known or suffix not in ("md", "ipynb"):
+        return known.get(path)
+    return page.removeprefix("notebooks/") if page.startswith("notebooks/zh/") else page
 
 
 # The frame of a page

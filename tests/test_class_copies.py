@@ -41,6 +41,13 @@ def test_answers_are_cleared_and_all_else_stays(copies):
     assert cleared >= 2 * len(originals)
 
 
+def test_a_chinese_class_gets_the_chinese_notebooks(folder):
+    done = run(folder / "class", "--language", "zh")
+    assert (done.returncode, done.stderr) == (0, "")
+    first = nbformat.read(folder / "class" / "notebooks" / "01_inception_block.ipynb", as_version=4).cells[0]
+    assert first.source.startswith("# 1 · 一个 Inception 块")
+
+
 def test_solutions_and_data_are_absent(copies):
     names = {path.relative_to(copies).as_posix() for path in copies.rglob("*")}
     assert "googlenet_utils.py" in names

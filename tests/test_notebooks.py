@@ -16,12 +16,15 @@ import googlenet_utils as gu
 import write_address
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
-PATHS = sorted(NOTEBOOKS.glob("*.ipynb")) + sorted(NOTEBOOKS.glob("solutions/*.ipynb"))
+PATHS = [path for folder in ("", "solutions/", "zh/", "zh/solutions/")
+         for path in sorted(NOTEBOOKS.glob(f"{folder}*.ipynb"))]
+HEADINGS = {"en": ("You will be able to", "What to keep", "Exercises", "Read on"),
+            "zh": ("学完这一课，你能够", "要记住的", "练习", "延伸阅读")}
 IGNORED = "nbval-ignore-output"
 KNOWN_TAGS = {IGNORED, "hide-input", "listing", "output-slide", "predict", "remove-input", "set-up"}
 LONGEST_CELL = 25
 
-pytestmark = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+pytestmark = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.relative_to(NOTEBOOKS).as_posix())
 
 
 def cells_of(path, kind="code"):
@@ -112,7 +115,8 @@ def test_pictures_in_the_text_have_a_text_alternative(path):
 def test_set_up_cell_is_the_same_everywhere_and_asks_for_this_version(path):
     first = cells_of(path)[0]
     assert "set-up" in tags_of(first), "the set-up cell comes first"
-    assert first.source == write_address.set_up_cell(), "run: python tools/write_address.py"
+    language = write_address.language_of(path.relative_to(NOTEBOOKS))
+    assert first.source == write_address.set_up_cell(language=language), "run: python tools/write_address.py"
     assert re.findall(r"\d+\.\d+\.\d+", first.source) == [gu.__version__]
 
 
@@ -151,18 +155,19 @@ def test_most_outputs_are_compared(path):
 def test_opens_with_one_question_and_ends_with_what_to_keep(path):
     texts = [cell.source for cell in cells_of(path, "markdown")]
     assert texts[0].startswith("# ")
-    if path.parent != NOTEBOOKS:
-        return                                              # solutions
-    assert texts[0].count("?") >= 1, "the first lines ask the notebook's question"
-    assert any("You will be able to" in text for text in texts[:3])
-    for heading in ("What to keep", "Exercises", "Read on"):
+    if path.parent.name == "solutions":
+        return
+    goals, *headings = HEADINGS[write_address.language_of(path.relative_to(NOTEBOOKS))]
+    assert re.search("[?？]", texts[0]), "the first lines ask the notebook's question"
+    assert any(goals in text for text in texts[:3])
+    for heading in headings:
         assert any(re.search(rf"^#+ .*{heading}", text, re.M) for text in texts), f"no section {heading!r}"
 
 
 def test_is_a_deck_of_slides_in_which_answers_start_a_slide_of_their_own(path):
     cells = nbformat.read(path, as_version=4).cells
-    if path.parent != NOTEBOOKS:
-        return                                              # solutions
+    if path.parent.name == "solutions":
+        return
     kinds = [cell.metadata.get("slideshow", {}).get("slide_type", "-") for cell in cells]
     exercises = [cell.id.removesuffix("-exercise") for cell in cells if cell.id.endswith("-exercise")]
     keyboard = {f"{name}-{part}" for name in exercises for part in ("answer", "check")}

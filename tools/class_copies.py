@@ -4,7 +4,7 @@ In the copies the outputs of cells tagged `predict` are cleared, so that nobody 
 solved notebooks are left out. Answers in the text stay folded ("The answer"), to be opened after the vote. Data sets
 are not copied: put an archive of CIFAR-10 into the folder's data/ (notebooks/README.md says how).
 
-usage: python tools/class_copies.py FOLDER          (an empty folder, or one that is not there yet)
+usage: python tools/class_copies.py FOLDER [--language zh]      (an empty folder, or one that is not there yet)
 """
 import argparse
 import shutil
@@ -28,7 +28,7 @@ def without_answers(notebook):
     return notebook
 
 
-def copy_for_class(folder):
+def copy_for_class(folder, language="en"):
     """Write the class's copies into `folder`; returns the notebooks' paths. Raises ValueError where it is not empty."""
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -41,7 +41,7 @@ def copy_for_class(folder):
         else:
             shutil.copy(ROOT / name, target)
     copies = []
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+    for path in sorted((ROOT / "notebooks" / ("zh" if language == "zh" else "")).glob("*.ipynb")):
         copies.append(folder / "notebooks" / path.name)
         nbformat.write(without_answers(nbformat.read(path, as_version=4)), copies[-1])
     return copies
@@ -50,8 +50,10 @@ def copy_for_class(folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--language", choices=["en", "zh"], default="en")
+    options = parser.parse_args()
     try:
-        copies = copy_for_class(parser.parse_args().folder)
+        copies = copy_for_class(options.folder, options.language)
     except (ValueError, OSError) as error:
         sys.exit(str(error))
     print(f"{len(copies)} notebooks without their answers are in {copies[0].parent}")
