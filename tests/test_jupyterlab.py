@@ -26,7 +26,8 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = [path.relative_to(ROOT) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+NOTEBOOKS = [path.relative_to(ROOT) for folder in ("", "zh/")
+             for path in sorted((ROOT / "notebooks").glob(f"{folder}*.ipynb"))]
 LONGEST_RUN = 300           # seconds for all cells of one notebook in profile ci
 # It asks about news on the first start, in a corner of the window; a reader has answered that once.
 SETTINGS = {"@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}
@@ -153,23 +154,24 @@ def count_pictures(notebook, folded):
                if folded or not cell.metadata.get("jupyter", {}).get("outputs_hidden") for output in cell.outputs)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.as_posix())
 def test_opens_as_stored_and_runs_from_top_to_bottom_in(path, lab, browser, screenshots):
     address, project = lab
+    name = ("zh_" if "zh" in path.parts else "") + path.stem
     stored = nbformat.read(project / path, as_version=4)
     in_text = sum(len(re.findall(r"!\[|<img", cell.source)) for cell in stored.cells if cell.cell_type == "markdown")
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         notebook = Notebook(context.new_page(), address, path, len(stored.cells))
 
         # As a reader finds it: nothing was run, and nothing asks.
-        notebook.page.screenshot(path=screenshots / f"{path.stem}_opened.png")
+        notebook.page.screenshot(path=screenshots / f"{name}_opened.png")
         assert notebook.dialogs() == []
         assert not [text for text in notebook.outputs() if "<Figure size" in text]
         assert notebook.pictures() == count_pictures(stored, folded=False) + in_text
         notebook.choose("View", "Expand All Outputs")
         assert notebook.pictures() == count_pictures(stored, folded=True) + in_text
         assert not [text for text in notebook.outputs() if "<Figure size" in text]
-        notebook.screenshot(screenshots / f"{path.stem}_stored.png")
+        notebook.screenshot(screenshots / f"{name}_stored.png")
 
         # Run.
         notebook.choose("View", "Expand All Code")              # a folded cell shows no number
@@ -181,7 +183,7 @@ def test_opens_as_stored_and_runs_from_top_to_bottom_in(path, lab, browser, scre
         notebook.choose("View", "Expand All Outputs")
         pictures = notebook.pictures()
         assert not [text for text in notebook.outputs() if "<Figure size" in text]
-        notebook.screenshot(screenshots / f"{path.stem}_run.png")
+        notebook.screenshot(screenshots / f"{name}_run.png")
         notebook.save()
         notebook.choose("Kernel", "Shut Down Kernel")
 

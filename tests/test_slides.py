@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PATHS = [path for folder in ("", "zh/") for path in sorted((ROOT / "notebooks").glob(f"{folder}*.ipynb"))]
 SMALLEST_TEXT = 16          # points, on a slide that is 810 high
 
 pytestmark = pytest.mark.end_to_end
@@ -54,7 +54,7 @@ READY = """() => {
 }"""
 
 
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_slide_fits(path, browser, slide_programs, screenshots, tmp_path):
     (tmp_path / "node_modules").symlink_to(slide_programs)
     done = subprocess.run([sys.executable, "-m", "nbconvert", "--config", "tools/slides_config.py", "--to", "slides",
@@ -71,7 +71,7 @@ def test_every_slide_fits(path, browser, slide_programs, screenshots, tmp_path):
         slides = page.evaluate("Reveal.getTotalSlides()")
         for number in range(1, slides + 1):
             page.wait_for_timeout(100)
-            page.screenshot(path=screenshots / f"{path.stem}_slide_{number:02}.png")
+            page.screenshot(path=screenshots / f"{path.parent.name}_{path.stem}_slide_{number:02}.png")
             if found := page.evaluate(FAULTS, SMALLEST_TEXT):
                 faults[number] = found
             page.evaluate("Reveal.next()")
