@@ -119,3 +119,19 @@ def test_a_claim_is_settled_by_the_paper_or_by_cells_that_hold_its_numbers(row):
     assert paper or text, "it leads nowhere"
     if not paper:
         assert [number for number in re.findall(r"\d+(?:[.,]\d+)+|\d{3,}", verdict) if number not in text] == []
+
+
+def test_the_chinese_claims_are_the_same():
+    """Number, verdict, the longer numbers in it, and the cells of each claim; the parts of the code and their cells."""
+    verdicts = {"holds": "成立", "correction": "更正", "wrong": "有误", "not proved": "未证实"}
+    chinese = (ROOT / "notebooks" / "zh" / "claims.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.+) \| (.+) \| (.+) \|$", chinese, re.M)
+    for (number, _, verdict, settled), translated in zip(ROWS, rows, strict=True):
+        assert translated[0] == number
+        assert translated[2].split("：")[0].strip("* ") == verdicts[verdict.split(":")[0].strip("* ")]
+        for pattern, before, after in ((r"\d+(?:[.,]\d+)+|\d{3,}", verdict, translated[2]),
+                                       (r"\(\S+?\)|`[\w-]+`", settled, translated[3])):
+            assert sorted(re.findall(pattern, before)) == sorted(re.findall(pattern, after)), number
+    for pair in zip(CLAIMS.split("\n## ")[1].splitlines(), chinese.split("\n## ")[1].splitlines(), strict=True):
+        cells = [re.findall(r"`([\w-]+)`", line) for line in pair]
+        assert cells[0] == cells[1]
