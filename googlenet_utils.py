@@ -848,8 +848,7 @@ _MESSAGES = {
         "text": "✗ Not yet. A text was given, numbers are asked for: write them without quotes.",
         "not tried": "○ Not tried yet. Put your answer into the cell above, run it, and then this one.{}",
         "no return": " A function has to return it.",
-        "else": "✗ Not yet. This is no usual slip. Is it what is asked for (a number, a letter)? If so, take smaller "
-                "steps.",
+        "else": "✗ Not yet. This is no usual slip. Take smaller steps, and print what you get in between.",
         "ready": "ready: googlenet_utils {}",
         "no GPU": "no GPU: the notebook runs without one, but slowly. To have one: Runtime > Change runtime type > T4 "
                   "GPU, then run this cell again",
@@ -866,7 +865,7 @@ _MESSAGES = {
         "text": "✗ 还不对。这里要的是数字，给的却是文本：请去掉引号。",
         "not tried": "○ 还没有作答。请把答案写进上面的单元格，运行它，再运行这一格。{}",
         "no return": "函数要用 return 返回结果。",
-        "else": "✗ 还不对，也不是常见的错误。题目要的是这样的答案（一个数、一个字母）吗？如果是，请把步骤拆得更小。",
+        "else": "✗ 还不对，也不是常见的错误。请把步骤拆小，把中间结果打印出来看看。",
         "ready": "就绪：googlenet_utils {}",
         "no GPU": "没有 GPU：笔记本也能运行，只是慢。要用 GPU：Runtime > Change runtime type > T4 GPU（“代码执行程序”"
                   "菜单），然后重新运行这一格",

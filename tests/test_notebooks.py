@@ -39,6 +39,11 @@ def outputs_of(path):
     return [(cell, output) for cell in cells_of(path) for output in cell.outputs]
 
 
+def width_of(text):
+    """Its length, where a Chinese character counts two."""
+    return len(text) + len(re.findall("[\u4e00-\u9fff]", text))
+
+
 def speaks(source):
     """Whether a cell prints or shows something whenever it runs (inside a definition or an `if`, it may not)."""
     def search(node):
@@ -102,9 +107,9 @@ def test_every_figure_is_a_png_with_a_text_alternative_and_a_caption(path):
                 continue
             assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG"), f"{cell.id}: no PNG"
             alternative = output.metadata.get("image/png", {}).get("alt", "")
-            assert len(alternative) >= 40, f"{cell.id}: say in the text alternative what the picture shows"
+            assert width_of(alternative) >= 40, f"{cell.id}: say in the text alternative what the picture shows"
             caption = cell.outputs[index + 1].data.get("text/markdown", "") if index + 1 < len(cell.outputs) else ""
-            assert len(caption) >= 20, f"{cell.id}: the picture has no caption"
+            assert width_of(caption) >= 20, f"{cell.id}: the picture has no caption"
 
 
 def test_pictures_in_the_text_have_a_text_alternative(path):
