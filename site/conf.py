@@ -56,6 +56,7 @@ html_favicon = "_static/icon.svg"
 html_extra_path = ["extra"]                                         # what README shows without Sphinx's knowledge
 html_theme = "sphinx_book_theme"
 html_title = project
+html_domain_indices = False
 html_context = {"default_mode": "auto"}                              # the theme follows the reader's system
 html_theme_options = {
     "article_header_end": ["switch.html", "article-header-buttons.html"],
