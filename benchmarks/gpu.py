@@ -14,6 +14,7 @@ usage: python benchmarks/gpu.py [--minutes 60] [--only speed best gpu cpu scalin
 """
 import _thread
 import shutil
+import signal
 import threading
 import time
 from dataclasses import replace
@@ -103,6 +104,7 @@ def measure_all(work, end):
     """Do each piece of the work, until the time `end`; a failure does not stop what comes after it. Returns what is
     missing."""
     missing, under_way = [], threading.Event()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)      # a process in the background ignores it
     alarm = threading.Timer(max(0, end - time.monotonic()), lambda: under_way.is_set() and _thread.interrupt_main())
     alarm.daemon = True                                     # it does not keep a program that fails
     alarm.start()
@@ -122,6 +124,7 @@ def measure_all(work, end):
         finally:
             under_way.clear()
     alarm.cancel()
+    signal.signal(signal.SIGINT, before)
     return missing
 
 
