@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from docutils import nodes
 from sphinx import addnodes
+from sphinx.search.zh import SearchChinese
 from sphinx.util import inspect
 
 HERE = Path(__file__).resolve().parent
@@ -76,6 +77,12 @@ if PUBLISHED:
                         edit_page_url_template=f"{REPOSITORY}/edit/main/{{{{ doc_path }}}}{{{{ file_name }}}}")
     tags.add("published")  # noqa: F821
 ogp_social_cards = {"enable": False}
+if CHINESE:
+    # The search finds the glossary's terms as words. The name: Sphinx 9.0 asks for a stemmer of the language's name,
+    # which Chinese does not have (sphinx-doc/sphinx, issue 14229).
+    SearchChinese.language_name = "English"
+    (HERE / "zh" / "words.txt").write_text("\n".join(re.findall("[\u4e00-\u9fff]+", GLOSSARY)), encoding="utf-8")
+    html_search_options = {"dict": str(HERE / "zh" / "words.txt")}
 
 
 # The pages
