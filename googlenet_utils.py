@@ -972,7 +972,8 @@ def choose_profile():
     if name not in PROFILES:
         raise ValueError(f"GOOGLENET_PROFILE is {name!r}, which is no profile: choose one of {', '.join(PROFILES)}")
     profile = PROFILES[name]
-    sizes = _messages["to"].join(f"{size} x {size}" for size in dict.fromkeys(profile.image_sizes))
+    sizes = _messages["to"].join(f"{size} x {size}" for size in dict.fromkeys(
+        (profile.image_sizes[0], profile.image_size)))
     print(_messages["profile"].format(name, why, profile.train_images, profile.test_images, sizes))
     return profile
 

@@ -13,6 +13,8 @@ tqdm, filelock and safetensors. --rehearsal: the same with a few shapes, in seco
 usage: python benchmarks/gpu.py [--minutes 60] [--only speed best gpu cpu scaling] [--data DIR] [--out DIR] [--work DIR]
 """
 import _thread
+import functools
+import itertools
 import shutil
 import signal
 import threading
@@ -35,21 +37,17 @@ TURNS = 3                               # of each loop
 
 
 def speed_rows(device, rehearsal):
-    """The rows of training_speed.json that this machine lacks, as (name, work)."""
+    """The rows of training_speed.json that this machine lacks, as (name, work): the loops keep their processes from one
+    to the next."""
     precision, hardware = gu.choose_precision(device), experiment.describe_machine(device)["hardware"]
     done = {training_speed.key(row) for row in experiment.stored_rows("training_speed")
             if "article_autocast" in row["images_per_second"] or row["precision"] == "float32"}
-
-    def measure(size):
-        if rehearsal:
-            training_speed.measure(size, 4, 1, 1, device, training_speed.seconds_of)
-        else:
-            with training_speed.own_processes() as take:
-                steps = training_speed.STEPS["cuda"][size]
-                training_speed.measure(size, training_speed.BATCH[size], TURNS, steps, device, take)
-
-    return [(f"speed at {size} px", lambda size=size: measure(size))
-            for size in ([32] if rehearsal else training_speed.BATCH) if (hardware, precision, -size) not in done]
+    with training_speed.own_processes() as take:
+        for size, batch_size in ({32: 4} if rehearsal else training_speed.BATCH).items():
+            if (hardware, precision, -size) not in done:
+                how = (1, 1, device, training_speed.seconds_of) if rehearsal else (
+                    TURNS, training_speed.STEPS["cuda"][size], device, take)
+                yield f"speed at {size} px", functools.partial(training_speed.measure, size, batch_size, *how)
 
 
 def train(rows, name, data, out):
@@ -87,16 +85,16 @@ def main():
                 shutil.copy(experiment.RESULTS / f"{name}.json", out)
     experiment.RESULTS, experiment.CHECKPOINTS = out, Path(options.work)
     stored = {(row["profile"], row.get("fingerprint")) for row in experiment.stored_rows("train_cifar10")}
-    work = speed_rows(device, options.rehearsal) if "speed" in options.only else []
+    speed, work = speed_rows(device, options.rehearsal) if "speed" in options.only else (), []
     for part, name in (("best", "best"), ("gpu", "gpu"), ("cpu", "cpu on a GPU")):
         if part in options.only and (name, experiment.fingerprint(rows[name], 0)) not in stored:
-            work.append((f"profile {name}", lambda name=name: train(rows, name, data, out)))
+            work.append((f"profile {name}", functools.partial(train, rows, name, data, out)))
     missing = []
     if "scaling" in options.only and torch.cuda.device_count() < 2:
         missing.append("scaling: needs two GPUs")
     elif "scaling" in options.only and all(row["device"] != "cuda" for row in experiment.stored_rows("scaling")):
-        work.append(("scaling", lambda: scaling.measure(TURNS)))
-    missing = measure_all(work, end) + missing
+        work.append(("scaling", functools.partial(scaling.measure, TURNS)))
+    missing = measure_all(itertools.chain(speed, work), end) + missing
     print("\nnot measured (python benchmarks/gpu.py goes on):" if missing else "\nall is measured", *missing, sep="\n")
 
 
