@@ -4,7 +4,7 @@ Sphinx reads only its own folder, so the pages are laid there first, as they are
 the project: links between them, and buttons that lead to them, are right without a change. What the site wants of a
 notebook otherwise (which cells are folded, alternative texts) is changed while it is read.
 
-A second Sphinx, which the first one starts, makes the Chinese pages from notebooks/zh, once they are there.
+A second Sphinx, which the first one starts, makes the Chinese pages from notebooks/zh.
 """
 import base64
 import functools
@@ -93,11 +93,9 @@ def lay_out():
     for source, copy in (("notebooks", "notebooks"), ("benchmarks", "benchmarks"), ("docs", "docs"),
                          ("notebooks/pictures", "extra/notebooks/pictures"), ("notebooks/zh", "zh")):
         shutil.rmtree(HERE / copy, ignore_errors=True)
-        if (ROOT / source).exists():
-            shutil.copytree(ROOT / source, HERE / copy, ignore=ignored)
+        shutil.copytree(ROOT / source, HERE / copy, ignore=ignored)
     shutil.copy2(ROOT / "CONTRIBUTING.md", HERE)
-    if (HERE / "zh").exists():
-        shutil.copy2(HERE / "index.zh.md", HERE / "zh" / "index.md")
+    shutil.copy2(HERE / "index.zh.md", HERE / "zh" / "index.md")
 
 
 def cards(folder):
@@ -239,7 +237,7 @@ def add_frame(app, pagename, template, context, document):
     if not list(PROJECT.glob(f"{pagename}.*")):
         context["doc_path"] = "site"
     stem = pagename.removeprefix(NOTEBOOKS)
-    if (pagename == "index" and OTHER.exists()) or list(OTHER.glob(f"{stem}.*")):
+    if pagename == "index" or list(OTHER.glob(f"{stem}.*")):
         folder = "zh/" if not CHINESE else "../" if pagename == "index" else "../notebooks/"
         context["twin"] = f"{context['content_root']}{folder}{stem}.html"
     if pagename == "404":
@@ -253,7 +251,7 @@ def finish(app, exception):
     if PUBLISHED:
         pages = (html_baseurl + app.builder.get_target_uri(page) for page in sorted(app.env.found_docs - {"404"}))
         (app.outdir / "sitemap.txt").write_text("\n".join(pages), encoding="utf-8")
-    if not CHINESE and OTHER.exists():
+    if not CHINESE:
         subprocess.run([sys.executable, "-m", "sphinx", "-q", "-W", "-t", "zh", "-c", HERE, HERE / "zh",
                         app.outdir / "zh"], check=True)
 

@@ -20,6 +20,7 @@ import pytest
 
 import googlenet_utils as gu
 import write_address
+from translation import HAN
 
 ROOT = Path(__file__).resolve().parent.parent
 NOBODY = "http://127.0.0.1:9"           # a port on which nothing listens
@@ -196,7 +197,7 @@ def test_get_ready_chooses_the_language_of_the_class(capsys, monkeypatch):
 def test_every_message_stands_in_each_language_with_as_many_fields():
     fields = [{name: re.findall(r"{.*?}", text) for name, text in said.items()} for said in gu._MESSAGES.values()]
     assert fields[0] == fields[1]
-    assert all(re.search("[\u4e00-\u9fff]", text) for text in gu._MESSAGES["zh"].values())
+    assert all(map(HAN.search, gu._MESSAGES["zh"].values()))
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [

@@ -22,6 +22,7 @@ import pytest
 from test_address import served
 
 import googlenet_utils as gu
+from write_address import language_of
 
 ROOT = Path(__file__).resolve().parent.parent
 # Of the Chinese ones the first: what they fetch is what the English ones fetch.
@@ -115,7 +116,7 @@ def test_runs_to_its_end_in_an_empty_folder(path, tmp_path, colab_python, code_h
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
     *hint, ready = "".join(output.text for output in code[0].outputs).splitlines()
-    language = "zh" if path.parent.name == "zh" else "en"
+    language = language_of(path.relative_to(ROOT))
     assert ready == gu._MESSAGES[language]["ready"].format(gu.__version__)
     gpus = int(ask(colab_python, "import torch; print(torch.cuda.device_count())", env=environment))
     assert len(hint) == (gpus == 0)

@@ -14,6 +14,7 @@ import pytest
 
 import googlenet_utils as gu
 import write_address
+from translation import HAN
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 PATHS = [path for folder in ("", "solutions/", "zh/", "zh/solutions/")
@@ -41,7 +42,7 @@ def outputs_of(path):
 
 def width_of(text):
     """Its length, where a Chinese character counts two."""
-    return len(text) + len(re.findall("[\u4e00-\u9fff]", text))
+    return len(text) + len(HAN.findall(text))
 
 
 def speaks(source):

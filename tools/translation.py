@@ -13,6 +13,8 @@ import json
 import re
 from pathlib import Path
 
+import nbformat
+
 ROOT = Path(__file__).resolve().parent.parent
 CHINESE = ROOT / "notebooks" / "zh"
 HAN = re.compile("[\u4e00-\u9fff]")
@@ -74,15 +76,14 @@ def differences(english, chinese):
 
 def stamp(path, names):
     """Say of these cells that they are what the English cells of today say."""
-    notebook = json.loads(path.read_text(encoding="utf-8"))
+    notebook = nbformat.read(path, as_version=4)
     today = cells_of(ROOT / "notebooks" / path.relative_to(CHINESE))
-    if unknown := set(names) - {cell["id"] for cell in notebook["cells"]} & today.keys():
+    if unknown := set(names) - {cell.id for cell in notebook.cells} & today.keys():
         raise SystemExit(f"{path.name} has no such cell in both languages: {', '.join(sorted(unknown))}")
-    for cell in notebook["cells"]:
-        if cell["id"] in names:
-            cell["metadata"]["translation_of"] = stamp_of(today[cell["id"]])
-    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8",
-                    newline="\n")
+    for cell in notebook.cells:
+        if cell.id in names:
+            cell.metadata["translation_of"] = stamp_of(today[cell.id])
+    nbformat.write(notebook, path)
 
 
 def main():

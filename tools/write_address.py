@@ -8,6 +8,7 @@ tests/test_address.py fails where something differs.
 
 usage: python tools/write_address.py
 """
+import functools
 import json
 import re
 from pathlib import Path
@@ -140,11 +141,11 @@ def notebooks(root=ROOT):
 def wanted(root=ROOT):
     """What each file should say: `(path, text)` for every file that names the address or the version."""
     changes = [(root / "googlenet_utils.py", with_home), (root / "README.md", with_badges),
-               (root / "CITATION.cff", with_version)]
+               (root / "CITATION.cff", with_version),
+               *((path, functools.partial(with_set_up_cell, language=language_of(path.relative_to(root))))
+                 for path in notebooks(root))]
     for path, change in changes:
         yield path, change(path.read_text(encoding="utf-8"), root)
-    for path in notebooks(root):
-        yield path, with_set_up_cell(path.read_text(encoding="utf-8"), root, language_of(path.relative_to(root)))
 
 
 def main():
