@@ -48,10 +48,15 @@ def recipe_steps():
 # Which recipe suits the network that fits its images: each run costs as many multiply-adds as 14 epochs at 32 pixels.
 RECIPE = {**SHIFTED, "label_smoothing": gu.RECIPE.label_smoothing, "max_norm": gu.RECIPE.max_norm}
 
+GROWING = {"image_sizes": [24] * 9 + [32] * 9}
+
 
 def recipe_search():
     changes = {"crops shifted by 4, label smoothing": {"image_sizes": [32] * 14},
-               "9 epochs at 24, 9 at 32": {"image_sizes": [24] * 9 + [32] * 9},
+               "9 epochs at 24, 9 at 32": GROWING,
+               "9 epochs at 24, 9 at 32, learning rate 0.2": {**GROWING, "learning_rate": 0.2},
+               "9 epochs at 24, 9 at 32, learning rate 0.2, no label smoothing":
+                   {**GROWING, "learning_rate": 0.2, "label_smoothing": 0.0},
                "three eighths wide, 4 epochs at 24, 4 at 32": {"network": {**FITS, "width": 0.375},
                                                                "image_sizes": [24] * 4 + [32] * 4}}
     return {name: {**RECIPE, "network": FITS, **change} for name, change in changes.items()}

@@ -8,6 +8,7 @@ import collections
 import contextlib
 import decimal
 import fractions
+import os
 import re
 from pathlib import Path
 
@@ -314,7 +315,7 @@ def run_with(answer, notebook, name, last, capsys):
 
     The notebook runs from its start, but for cells that only draw, or from what is needed."""
     (path,) = [path for path in NOTEBOOKS if path.stem == notebook]
-    cells, names, said = cells_by_id(path), {"gu": gu, "torch": torch, "nn": nn, "F": F}, {}
+    cells, names, said = cells_by_id(path), {"gu": gu, "os": os, "torch": torch, "nn": nn, "F": F}, {}
     before = list(cells)[:list(cells).index(f"{name}-answer")]
     left_out = set(before) - set(NEEDED.get((notebook, name), before))
     for cell in cells.values():
