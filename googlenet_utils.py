@@ -621,8 +621,8 @@ def load_trained():
 
 def class_activation_map(net, images, classes=None):
     """Where in its images `net` finds what speaks for a class (Zhou et al., arXiv 1512.04150, section 2): N x C x H x W
-    ->  N x h x w, the size of block 5b's feature maps: what each position adds to the class's logit (their mean plus
-    the bias is the logit). classes: N whole numbers, or one for all images; by default each image's highest logit.
+    ->  N x h x w, the size of block 5b's feature maps: the evidence at each position (its mean plus the bias is the
+    class's logit). classes: N whole numbers, or one for all images; by default each image's highest logit.
     Raises ValueError in train mode, and for a network, images and classes that do not fit."""
     if any(layer.training for layer in net.modules()):
         raise ValueError("a layer is in train mode, in which logits depend on the whole batch: call net.eval() first")
