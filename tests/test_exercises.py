@@ -283,7 +283,7 @@ BUILT = {
         ("F.relu(self.conv(x))", "self.conv(x)", "no ReLU after the convolution"),
         ("F.relu(self.fc1(x))", "self.fc1(x)", "two in a row are one"),
         ("adaptive_avg_pool2d", "adaptive_max_pool2d", "takes averages"),
-        ("F.adaptive_avg_pool2d(x, 4)", "F.avg_pool2d(x, 5, stride=3)", "fits 14×14 positions only"),
+        ("F.adaptive_avg_pool2d(x, 4)", "F.avg_pool2d(x, 5, stride=3)", "fits 14 to 16 positions"),
         ("0.7, self.training", "0.7", "at inference, too"),
         ("0.7", "0.3", "not the one that is kept"),
         ("128 * 4 * 4", "128", "128 channels × 4 × 4 positions"),
