@@ -384,7 +384,8 @@ for_each_slip_in_3 = pytest.mark.parametrize(("name", "slip"), [
 
 def run_cells(path, names, **sources):
     """Run these cells of a notebook, with other code for some of them; returns the names that they define."""
-    defined, cells = {"gu": gu, "torch": torch, "nn": nn, "F": F, "fresh": drawn_afresh}, cells_by_id(path)
+    cells = cells_by_id(path)
+    defined = {"gu": gu, "torch": torch, "nn": nn, "F": F, "fresh": drawn_afresh, "right": True}    # if no check runs
     for name in names:
         exec(sources.get(name, cells[name].source), defined)
     return defined
