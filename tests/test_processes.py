@@ -472,7 +472,7 @@ def test_when_one_is_killed_the_others_stop_with_a_sentence_and_one_process_goes
 def test_where_notebook_8_cannot_fork_a_python_of_its_own_runs_each_process(tmp_path, monkeypatch):
     path = Path(__file__).parent.parent / "notebooks" / "08_many_gpus.ipynb"
     cells = {cell.id: cell.source for cell in nbformat.read(path, as_version=4).cells}
-    imports = "from pathlib import Path\n\nimport torch\n\nimport googlenet_utils as gu\n"
+    imports = "import os\nimport sys\nfrom pathlib import Path\n\nimport torch\n\nimport googlenet_utils as gu\n"
     (tmp_path / "lesson.py").write_text("\n\n".join([imports, cells["each-process"], cells["start"]]), "utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     import lesson
