@@ -80,15 +80,18 @@ CHANGES = {
     "dropout 0.4": {"dropout": 0.4},
     **{f"width {width}": {"width": width} for width in (0.125, 0.375, 0.5)},        # each sees as many images as it can
 }
-CHANGES = {name: {**FITS, "changes": {}, **change} for name, change in CHANGES.items()}
 FEW = ("baseline", "fully connected head", "dropout 0.4", "auxiliary heads")    # ten passes over a tenth of the images
 JUDGED = {**RECIPE, "images": 40_000, "validation": [40_000, 50_000], "precision": "float32"}
+
+
+def changed(name):
+    return {**FITS, "changes": {}, **CHANGES[name]}
 
 
 def ablations():
     early = {**JUDGED, "image_sizes": [32], "batch_size": 64, "learning_rate": 0.05, "watched": 500,
              "spend": spend(30_000, 32, **FITS)}
-    rows = {name: {**early, "network": network} for name, network in CHANGES.items()}
+    rows = {name: {**early, "network": changed(name)} for name in CHANGES}
     rows["without batch norm, a tenth of the learning rate"]["learning_rate"] = 0.005
     rows["width 0.125"]["image_sizes"] = [32] * 3           # more images than there are: a part of them, three times
     for name in FEW:
@@ -101,9 +104,9 @@ def decisive():
     long = {**JUDGED, "spend": spend(5 * 39_500, 32, **FITS)}       # so many that none has more than there are
     names = ("baseline", "one 3x3 convolution for each block", "without path 2", "one 3x3 for the 5x5",
              "two 3x3 for the 5x5", "without the reductions")
-    rows = {name: {**long, "network": CHANGES[name], "image_sizes": [32] * 5} for name in names}
+    rows = {name: {**long, "network": changed(name), "image_sizes": [32] * 5} for name in names}
     for few, name in (("few images", "baseline"), ("few images, fully connected head", "fully connected head")):
-        rows[few] = {**long, "network": CHANGES[name], "image_sizes": [32] * 50}
+        rows[few] = {**long, "network": changed(name), "image_sizes": [32] * 50}
     return rows
 
 
@@ -121,7 +124,7 @@ def neighbours():
 
 
 def neighbour_rates():
-    tried = {**RACE, "validation": [46_000, 48_000], "spend": spend(6_000, 112)}
+    tried = {**RACE, "validation": [46_000, 48_000], "spend": RACE["spend"] // 3}
     return {f"{name}, learning rate {rate}": {**tried, "network": {"neighbour": name}, "learning_rate": rate * 32 / 128}
             for name in networks.NEIGHBOURS for rate in (0.1, 0.03, 0.01)}
 

@@ -50,7 +50,7 @@ def launch(processes, threads, batch_size):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def machine_of(row):
+def hardware_of(row):
     return row["machine"]["hardware"].split(", threads")[0]
 
 
@@ -66,7 +66,7 @@ def measure(turns):
                      "efficiency": rate / alone / (processes * threads if device == "cpu" else processes),
                      "precision": answers[0]["precision"], "machine": answers[0]["machine"]})
         print(f"{processes} x {threads}, batch {batch_size}: {rate:.1f} images/s")
-    others = [row for row in stored_rows("scaling") if machine_of(row) != machine_of(rows[0])]
+    others = [row for row in stored_rows("scaling") if hardware_of(row) != hardware_of(rows[0])]
     write_result("scaling", {"image_size": SIZE, "rows": [*others, *rows]})
 
 

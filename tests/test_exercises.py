@@ -24,6 +24,7 @@ from mutations import replace
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SET_UP = {"gu": gu, "os": os, "torch": torch, "nn": nn, "F": F}         # what a set-up cell brings, as far as needed
 NOT_TRIED, NOT_YET, RIGHT = "○ Not tried yet.", "✗ Not yet.", "✓ Right."
 for_each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -203,7 +204,7 @@ def arguments_of(cell, monkeypatch):
     assert stub, f"{cell.id} calls gu.check(the name of the answer"
     with monkeypatch.context() as patch:
         patch.setattr(gu, "check", lambda answer, right, hints, why, by=None: calls.append((right, hints, why, by)))
-        exec(cell.source, {"gu": gu, "torch": torch, "nn": nn, "F": F, stub[1]: None})
+        exec(cell.source, {**SET_UP, stub[1]: None})
     assert len(calls) == 1
     return calls[0]
 
@@ -315,7 +316,7 @@ def run_with(answer, notebook, name, last, capsys):
 
     The notebook runs from its start, but for cells that only draw, or from what is needed."""
     (path,) = [path for path in NOTEBOOKS if path.stem == notebook]
-    cells, names, said = cells_by_id(path), {"gu": gu, "os": os, "torch": torch, "nn": nn, "F": F}, {}
+    cells, names, said = cells_by_id(path), dict(SET_UP), {}
     before = list(cells)[:list(cells).index(f"{name}-answer")]
     left_out = set(before) - set(NEEDED.get((notebook, name), before))
     for cell in cells.values():
@@ -385,7 +386,7 @@ for_each_slip_in_3 = pytest.mark.parametrize(("name", "slip"), [
 def run_cells(path, names, **sources):
     """Run these cells of a notebook, with other code for some of them; returns the names that they define."""
     cells = cells_by_id(path)
-    defined = {"gu": gu, "torch": torch, "nn": nn, "F": F, "fresh": drawn_afresh, "right": True}    # if no check runs
+    defined = {**SET_UP, "fresh": drawn_afresh, "right": True}    # if no check runs
     for name in names:
         exec(sources.get(name, cells[name].source), defined)
     return defined
