@@ -32,8 +32,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn  # noqa: E
 import googlenet_utils as gu  # noqa: E402
 import networks  # noqa: E402
 
-RESULTS = HERE / "results"
-CHECKPOINTS = HERE / "checkpoints"          # ignored by git: what unfinished runs keep, and the locks
+RESULTS = Path(os.environ.get("GOOGLENET_RESULTS", HERE / "results"))               # gpu.py writes elsewhere
+CHECKPOINTS = Path(os.environ.get("GOOGLENET_CHECKPOINTS", HERE / "checkpoints"))   # of unfinished runs, and the locks
 
 DEFAULTS = {
     "network": {"batch_norm": True},        # what networks.build takes

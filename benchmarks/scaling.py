@@ -5,7 +5,7 @@ On a CPU as many processes as cores, one thread each, against one process with o
 one process for each. The batch of 128 is divided; on GPUs there is also a row in which each process gets 128. The
 efficiency is images/s over those of the first row, divided by the cores or GPUs that were used.
 
-usage: python benchmarks/scaling.py [--turns 5]
+usage: python benchmarks/scaling.py [--turns 5] [--missing]
 """
 import json
 import os
@@ -71,5 +71,9 @@ def measure(turns):
 
 
 if __name__ == "__main__":
-    given = command_line(__doc__, {"--turns": 5, "--work": 0})
-    work(given.work) if given.work else measure(given.turns)
+    given = command_line(__doc__, {"--turns": 5, "--work": 0, "--missing": False})
+    here = hardware_of({"machine": describe_machine(gu.choose_device())})
+    if given.work:
+        work(given.work)
+    elif not given.missing or here not in map(hardware_of, stored_rows("scaling")):
+        measure(given.turns)

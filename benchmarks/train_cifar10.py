@@ -2,7 +2,8 @@
 
 A row of the table train_cifar10 (experiment.py, comparisons.py): the last 2,000 training images are the validation
 split, the test images are read once, at the end. Started again, it goes on. Under torchrun several processes share the
-work: the same batches, a share of each (notebook 8). `long` writes notebooks/weights/.
+work: the same batches, a share of each (notebook 8). `long` writes notebooks/weights/, `best` its weights beside the
+results. --rehearsal: a few shapes in the place of CIFAR-10, and one epoch (gpu.py).
 
 usage: python benchmarks/train_cifar10.py [--profile cpu] [--seed 0]
        torchrun --nproc-per-node 2 benchmarks/train_cifar10.py --profile cpu
@@ -11,9 +12,12 @@ import hashlib
 import json
 
 from comparisons import TABLES
-from experiment import HERE, command_line, gu, run_table
+from experiment import HERE, RESULTS, command_line, gu, run_table
 
 LARGEST = 15 * 1024**2          # bytes of a file that everybody fetches
+WEIGHTS = {"long": HERE.parent / "notebooks" / "weights" / "googlenet_cifar10.safetensors",
+           "best": RESULTS / "googlenet_best.safetensors"}
+MINIATURE = {"images": 30, "validation": [30, 40], "batch_size": 10, "image_sizes": [32]}
 
 
 def write_weights(net, row, data, path):
@@ -49,13 +53,17 @@ def write_weights(net, row, data, path):
 
 
 def main():
-    options = command_line(__doc__, {"--profile": tuple(TABLES["train_cifar10"]), "--seed": 0})
-    for net, row in run_table("train_cifar10", TABLES["train_cifar10"], seeds=[options.seed], names=[options.profile],
-                              label="profile"):
+    options = command_line(__doc__, {"--profile": tuple(TABLES["train_cifar10"]), "--seed": 0, "--rehearsal": False})
+    rows, data = TABLES["train_cifar10"], gu.load_images("shapes" if options.rehearsal else "cifar10")
+    if options.rehearsal:
+        rows = {name: {**row, **MINIATURE, "network": {**row["network"], "width": 0.25}} for name, row in rows.items()}
+    for net, row in run_table("train_cifar10", rows, seeds=[options.seed], names=[options.profile], label="profile",
+                              data=data):
+        if row["stopped"]:
+            raise SystemExit(row["stopped"])
         print(f"test accuracy {row['test_accuracy']:.4f} after {row['seconds']:.0f} s")
-        if options.profile == "long" and gu._processes()[0] == 0:
-            path = HERE.parent / "notebooks" / "weights" / "googlenet_cifar10.safetensors"
-            write_weights(gu._unwrap(net), row, gu.load_images("cifar10"), path)
+        if options.profile in WEIGHTS and gu._processes()[0] == 0:
+            write_weights(gu._unwrap(net), row, data, WEIGHTS[options.profile])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ The same GoogLeNet (no batch norm, 10 classes) is trained by each of LOOPS in tu
 float32 is PyTorch's: on NVIDIA's GPUs, convolutions multiply in TF32. The images are shapes, of CIFAR-10's size: what
 an image shows makes no difference. The first steps, in which workers start and memory is found, are not timed.
 
-usage: python benchmarks/training_speed.py [--sizes 224 96 32] [--turns 5]
+usage: python benchmarks/training_speed.py [--sizes 224 96 32] [--turns 5] [--missing] [--rehearsal]
 """
 import contextlib
 import functools
@@ -141,9 +141,21 @@ def key(row):
     return row["machine"]["hardware"], row["precision"], -row["size"]
 
 
+def main():
+    options = command_line(__doc__, {"--sizes": list(BATCH), "--turns": 5, "--missing": False, "--rehearsal": False})
+    device = gu.choose_device()
+    here = {"machine": describe_machine(device), "precision": gu.choose_precision(device)}
+    done = {key(row) for row in stored_rows("training_speed")} if options.missing else set()
+    with own_processes() as take:
+        for size in [32] if options.rehearsal else options.sizes:
+            if key({**here, "size": size}) in done:
+                continue
+            if options.rehearsal:
+                measure(size, 4, 1, 1, device, seconds_of)
+            else:
+                steps = STEPS["cpu" if device.type == "cpu" else "cuda"][size]
+                measure(size, BATCH[size], options.turns, steps, device, take)
+
+
 if __name__ == "__main__":
-    options, here = command_line(__doc__, {"--sizes": list(BATCH), "--turns": 5}), gu.choose_device()
-    with own_processes() as take_turn:
-        for pixels in options.sizes:
-            count = STEPS["cpu" if here.type == "cpu" else "cuda"][pixels]
-            measure(pixels, BATCH[pixels], options.turns, count, here, take_turn)
+    main()
