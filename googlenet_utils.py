@@ -498,7 +498,7 @@ def _check_run(run):
 @dataclass(frozen=True)
 class Recipe:
     """The numbers of a recipe, in one place for `make_recipe`, `Batches` and `train`. Notebook 4 explains them."""
-    learning_rate: float = 0.1          # the highest of the schedule, for batches of 128; in proportion for others
+    learning_rate: float = 0.2          # the highest of the schedule, for batches of 128; in proportion for others
     momentum: float = 0.9               # Nesterov's
     weight_decay: float = 5e-4          # on the weights of convolutions and linear layers only
     label_smoothing: float = 0.1        # the target: 0.91 for the image's class, 0.01 for each of nine others
@@ -954,10 +954,10 @@ class Profile:
 
 
 PROFILES = {
-    #                      source    train    test   size of each epoch   small  width  batch
-    "ci":  Profile("ci",  "shapes",  1_000,    500, (24, 24, 32),         True,  0.25,   50),
-    "cpu": Profile("cpu", "auto",   48_000, 10_000, (32,) * 14,           True,  0.25,  128),
-    "gpu": Profile("gpu", "auto",   48_000, 10_000, (224,) * 10,          False, 1.0,    32),
+    #                      source    train    test   size of each epoch     small  width  batch
+    "ci":  Profile("ci",  "shapes",  1_000,    500, (24, 24, 32),           True,  0.25,   50),
+    "cpu": Profile("cpu", "auto",   48_000, 10_000, (24,) * 9 + (32,) * 9,  True,  0.25,  128),
+    "gpu": Profile("gpu", "auto",   48_000, 10_000, (224,) * 10,            False, 1.0,    32),
 }
 
 
@@ -1131,7 +1131,7 @@ class Batches:
     train=True: for each image a random crop of `scale` of the area and `ratio` of the sides, up to `padding` pixels
     beyond each edge (the image is mirrored there), resized; a horizontal flip with probability 1/2; a new order. A last
     batch of less than two images for each process, which would break batch norm, joins the batch before. train=False:
-    in order; resized to 256/224 of image_size, center cut out; untouched where image_size is the images' own.
+    in order, each image whole, resized; of one that is not square, the middle square.
 
     Order, crops and size follow from `seed` and the epoch alone, which `set_epoch` chooses, as for PyTorch's
     DistributedSampler; a pass that was finished moves to the next, a look does not. In a process group (or with rank
@@ -1227,12 +1227,9 @@ class Batches:
         return (images / 255 - self.mean) / self.std
 
     def centre(self, images):
-        """The evaluation's view: resized, and the center cut out (floats, 0 ... 255)."""
+        """The evaluation's view: the shorter side resized, the middle square cut out (floats, 0 ... 255)."""
         from torchvision.transforms.v2 import functional as transforms
-        images = images.float()
-        if images.shape[2:] == (self.image_size, self.image_size):
-            return images
-        images = transforms.resize(images, [round(self.image_size * 256 / 224)], antialias=True)
+        images = transforms.resize(images.float(), [self.image_size], antialias=True)
         return transforms.center_crop(images, [self.image_size])
 
     def order_and_crops(self, epoch):

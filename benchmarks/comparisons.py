@@ -26,9 +26,9 @@ STEPS = {
     "label smoothing 0.1": {"label_smoothing": 0.1},
     "gradients clipped to a norm of 5": {"max_norm": 5.0},
     "or batches of 64, learning rate 0.05": {"batch_size": 64, "learning_rate": 0.05},
-    "or learning rate 0.2": {"learning_rate": 0.2},
     "or two epochs at 24 pixels, then two at 32": {"image_sizes": [24, 24, 32, 32]},
     "or a moving average of the weights": {"ema": 0.99},
+    "learning rate up to 0.2": {"learning_rate": 0.2},
 }
 
 
@@ -81,7 +81,8 @@ CHANGES = {
     **{f"width {width}": {"width": width} for width in (0.125, 0.375, 0.5)},        # each sees as many images as it can
 }
 FEW = ("baseline", "fully connected head", "dropout 0.4", "auxiliary heads")    # ten passes over a tenth of the images
-JUDGED = {**RECIPE, "images": 40_000, "validation": [40_000, 50_000], "precision": "float32"}
+JUDGED = {**RECIPE, "learning_rate": gu.RECIPE.learning_rate, "images": 40_000, "validation": [40_000, 50_000],
+          "precision": "float32"}
 
 
 def changed(name):
@@ -89,10 +90,10 @@ def changed(name):
 
 
 def ablations():
-    early = {**JUDGED, "image_sizes": [32], "batch_size": 64, "learning_rate": 0.05, "watched": 500,
-             "spend": spend(30_000, 32, **FITS)}
+    early = {**JUDGED, "image_sizes": [32], "batch_size": 64, "learning_rate": gu.RECIPE.learning_rate / 2,
+             "watched": 500, "spend": spend(30_000, 32, **FITS)}
     rows = {name: {**early, "network": changed(name)} for name in CHANGES}
-    rows["without batch norm, a tenth of the learning rate"]["learning_rate"] = 0.005
+    rows["without batch norm, a tenth of the learning rate"]["learning_rate"] /= 10
     rows["width 0.125"]["image_sizes"] = [32] * 3           # more images than there are: a part of them, three times
     for name in FEW:
         few = "few images" + (f", {name}" if name != "baseline" else "")
@@ -141,8 +142,9 @@ def train_cifar10():
                    "image_sizes": list(profile.image_sizes), "batch_size": profile.batch_size,
                    "learning_rate": gu.RECIPE.learning_rate * profile.batch_size / 128, "test": True}
             for name, profile in gu.PROFILES.items() if name != "ci"}
-    # The second cycle is at the size at which notebook 5 looks inside.
-    rows["long"] = {**rows["cpu"], "closing": {"image_sizes": [56] * 3, "learning_rate": 0.05}}
+    # Half as wide, and in the end at the size at which notebook 5 looks inside.
+    rows["long"] = {**rows["cpu"], "network": {**FITS, "width": 0.5}, "learning_rate": 0.1,
+                    "image_sizes": [24] * 8 + [32] * 10 + [40] * 3 + [56] * 3}
     return {**rows, "cpu on a GPU": rows["cpu"], "best": BEST}
 
 

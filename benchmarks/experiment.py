@@ -46,7 +46,6 @@ DEFAULTS = {
     "batch_size": 128,
     "learning_rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4,      # SGD
     "one_cycle": True,                      # the learning rate rises for 30 % of the steps, and falls to nothing
-    "closing": None,                        # a second cycle: {"image_sizes": [...], "learning_rate": ...}
     "crop_scale": [0.8, 1.0], "crop_ratio": [3 / 4, 4 / 3], "padding": 0,      # random crops, as gu.Batches takes them
     "label_smoothing": 0.0,
     "max_norm": None,                       # gradient clipping
@@ -80,13 +79,9 @@ def fingerprint(settings, seed):
 
 
 def run(settings, seed, data, checkpoint):
-    """Train one network by complete `settings`; returns the network, and its row of a result file.
-
-    checkpoint: the path, to which the number of the cycle is added, of what keeps the run until its row is written.
-    """
-    device = join_processes()
-    cycles = [settings, {**settings, **settings["closing"]}] if settings["closing"] else [settings]
-    sizes = [size for cycle in cycles for size in cycle["image_sizes"]]
+    """Train one network by complete `settings`; returns the network, and its row of a result file. checkpoint: the file
+    that keeps the run until its row is written."""
+    device, sizes = join_processes(), settings["image_sizes"]
     torch.manual_seed(seed)
     net = networks.build(settings["network"], sizes[-1])
     macs = sum(networks.training_macs(net, size) for size in sizes)
@@ -94,12 +89,10 @@ def run(settings, seed, data, checkpoint):
     row = {"seed": seed, "data": data.name, "image_sizes": sizes, "epochs": len(sizes), "images": count,
            "macs": count * macs, "parameters": gu.count_cost(net, sizes[-1]).parameters, "stopped": None}
     # A run that goes on does not know the CPU seconds of its first part.
-    start = None if Path(f"{checkpoint}_1").exists() else time.process_time()
+    start = None if checkpoint.exists() else time.process_time()
     net, history = share(net, device), {}
     try:
-        for number, cycle in enumerate(cycles, start=1):
-            part, judged = train_cycle(net, cycle, seed, data, count, f"{checkpoint}_{number}")
-            history = {name: [*history.get(name, []), *values] for name, values in part.items()}
+        history, judged = train(net, settings, seed, data, count, checkpoint)
         row |= judge(judged, settings, data, sizes[-1])
     except RuntimeError as error:
         if "not finite" not in str(error):                  # that is a result too
@@ -111,9 +104,8 @@ def run(settings, seed, data, checkpoint):
                  "settings": settings, "fingerprint": fingerprint(settings, seed), "machine": describe_machine(device)}
 
 
-def train_cycle(net, settings, seed, data, count, checkpoint):
-    """Train through `image_sizes` once, with one rise and fall of the learning rate; returns `gu.train`'s history and
-    the network to judge."""
+def train(net, settings, seed, data, count, checkpoint):
+    """Train on `count` images; returns `gu.train`'s history and the network to judge."""
     device, sizes, judged, chosen = next(net.parameters()).device, settings["image_sizes"], net, slice(count)
     if settings["random_images"]:
         chosen = torch.randperm(settings["images"], generator=torch.Generator().manual_seed(seed))[:count]
@@ -177,8 +169,7 @@ def run_table(table, rows, *, seeds=(0,), names=None, precision=None, label="cha
             row = {label: name, **row}
             if first:
                 store(table, rows, row, label)
-                for path in CHECKPOINTS.glob(f"{word}_*"):
-                    path.unlink()
+                (CHECKPOINTS / word).unlink(missing_ok=True)        # a moving average has none
             yield net, row
 
 

@@ -586,7 +586,7 @@ def test_the_recipe_decays_only_matrices_and_scales_its_step_with_the_batch():
     assert len(matrices["params"]) + len(vectors["params"]) == len(list(net.parameters()))
     assert (matrices["weight_decay"], vectors["weight_decay"]) == (5e-4, 0.0)
     for group in optimizer.param_groups:
-        assert (group["momentum"], group["nesterov"], group["max_lr"]) == (0.9, True, pytest.approx(0.05))
+        assert (group["momentum"], group["nesterov"], group["max_lr"]) == (0.9, True, pytest.approx(0.1))
     assert isinstance(loss, nn.CrossEntropyLoss)
     assert loss.label_smoothing == 0.1
 
@@ -599,7 +599,7 @@ def test_the_recipes_step_rises_and_then_falls_to_nothing():
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         schedule.step() if len(rates) < 20 else None
-    assert max(rates) == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(0.2)
     assert rates.index(max(rates)) == 5                     # after 30 % of the steps
     assert rates[:6] == sorted(rates[:6])
     assert rates[5:] == sorted(rates[5:], reverse=True)
@@ -607,12 +607,12 @@ def test_the_recipes_step_rises_and_then_falls_to_nothing():
 
 
 def test_the_numbers_of_the_recipe_stand_in_one_place():
-    assert (gu.RECIPE.learning_rate, gu.RECIPE.momentum, gu.RECIPE.weight_decay) == (0.1, 0.9, 5e-4)
+    assert (gu.RECIPE.learning_rate, gu.RECIPE.momentum, gu.RECIPE.weight_decay) == (0.2, 0.9, 5e-4)
     assert (gu.RECIPE.label_smoothing, gu.RECIPE.max_norm) == (0.1, 5.0)
     assert gu.RECIPE.crops == {"scale": (1, 1), "ratio": (1, 1), "padding": 4}
     gentle = dataclasses.replace(gu.RECIPE, learning_rate=0.02, max_norm=1.0)
     assert (gentle.learning_rate, gentle.max_norm, gentle.momentum) == (0.02, 1.0, 0.9)
-    assert gu.RECIPE.learning_rate == 0.1, "the recipe itself stays"
+    assert gu.RECIPE.learning_rate == 0.2, "the recipe itself stays"
     _, optimizer, _ = gu.make_recipe(small_net(), 128, 10, gentle)
     assert optimizer.param_groups[0]["max_lr"] == pytest.approx(0.02)
 
