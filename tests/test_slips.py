@@ -354,7 +354,7 @@ SETTINGS = {        # what the checkpoint was made with, what it is gone on with
     "betas": (optimized(torch.optim.Adam, lr=0.01), optimized(torch.optim.Adam, lr=0.01, betas=(0.8, 0.99)), "betas"),
     "eps": (optimized(torch.optim.Adam, lr=0.01), optimized(torch.optim.Adam, lr=0.01, eps=0.1), "eps"),
     "optimizer": (optimized(torch.optim.Adam, lr=0.01), optimized(torch.optim.AdamW, lr=0.01), "optimizer"),
-    "recipe's lr": (recipe(), recipe(learning_rate=0.2), "initial_lr"),
+    "recipe's lr": (recipe(), recipe(learning_rate=0.3), "initial_lr"),
     "recipe's momentum": (recipe(), recipe(momentum=0.5), "momentum"),
     "recipe's decay": (recipe(), recipe(weight_decay=0.0), "weight_decay"),
     "lr in a schedule": (scheduled(lambda o: lr_scheduler.StepLR(o, 2)), lambda: with_schedule(

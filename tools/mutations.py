@@ -633,7 +633,9 @@ MUTATIONS = [
         ("crops are resized corner to corner", replace(
             "_.affine_grid(..., align_corners=False)", "F.affine_grid(..., align_corners=True)")),
         ("crops have black borders", replace('_.grid_sample(..., padding_mode="reflection")', "F.grid_sample(...)")),
-        ("evaluation does not resize to 256/224", replace("round(_side_ * 256 / 224)", "_side_")),
+        ("evaluation cuts the edges of the images off", replace(
+            "_f_.resize(_x_, [_side_], antialias=True)",
+            "_f_.resize(_x_, [round(_side_ * 256 / 224)], antialias=True)")),
         ("evaluation shrinks without a filter", replace(
             "_f_.resize(..., antialias=True)", "_f_.resize(..., antialias=False)")),
         ("sizes by epoch are ignored", either(
