@@ -5,7 +5,7 @@ On a CPU as many processes as cores, one thread each, against one process with o
 one process for each. The batch of 128 is divided; on GPUs there is also a row in which each process gets 128. The
 efficiency is images/s over those of the first row, divided by the cores or GPUs that were used.
 
-usage: python benchmarks/scaling.py [--turns 5] [--missing]
+usage: python benchmarks/scaling.py [--turns 5] [--missing] [--rehearsal]
 """
 import json
 import os
@@ -54,6 +54,12 @@ def hardware_of(row):
     return row["machine"]["hardware"].split(", threads")[0]
 
 
+def is_measured():
+    """Whether the result file has rows of this machine."""
+    here = {"machine": describe_machine(gu.choose_device())}
+    return hardware_of(here) in map(hardware_of, stored_rows("scaling"))
+
+
 def measure(turns):
     rows, device = [], gu.choose_device().type
     measured = [[launch(*each) for each in configurations()] for _ in range(turns)]
@@ -71,9 +77,8 @@ def measure(turns):
 
 
 if __name__ == "__main__":
-    given = command_line(__doc__, {"--turns": 5, "--work": 0, "--missing": False})
-    here = hardware_of({"machine": describe_machine(gu.choose_device())})
+    given = command_line(__doc__, {"--turns": 5, "--work": 0, "--missing": False, "--rehearsal": False})
     if given.work:
         work(given.work)
-    elif not given.missing or here not in map(hardware_of, stored_rows("scaling")):
-        measure(given.turns)
+    elif not (given.missing and is_measured()):
+        measure(1 if given.rehearsal else given.turns)

@@ -110,6 +110,21 @@ def test_a_failure_is_told(tmp_path, monkeypatch):
     assert gpu.run("works.py", seconds=60, environment=None) is None
 
 
+def test_neither_a_failure_nor_the_end_of_the_time_is_passed_over(tmp_path, monkeypatch, capsys):
+    (tmp_path / "fails.py").write_text("raise SystemExit(3)")
+    (tmp_path / "works.py").write_text("import pathlib, sys; pathlib.Path(sys.argv[1]).touch()")
+    (tmp_path / "long.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setattr(gpu, "HERE", tmp_path)
+    done = [str(tmp_path / name) for name in ("done", "never")]
+    monkeypatch.setattr(gpu, "COMMANDS", {"one": ("fails.py",), "two": ("works.py", done[0]), "three": ("long.py",),
+                                          "four": ("works.py", done[1])})
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--rehearsal", f"--out={tmp_path}", "--minutes=0.05"])
+    gpu.main()
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "one: failed (exit code 3)", "three: the time was over", "four: no time was left"]
+    assert [Path(path).exists() for path in done] == [True, False]
+
+
 @pytest.mark.parametrize("wrong", [["--only", "typo"], ["--minutes=-5"], ["--rehearsal", f"--out={__file__}"],
                                    ["--rehearsal", f"--out={os.path.relpath(experiment.RESULTS)}"]], ids=str)
 def test_what_it_cannot_do_is_refused_in_a_sentence(wrong, monkeypatch):
