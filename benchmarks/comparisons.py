@@ -89,10 +89,10 @@ def changed(name):
     return {**FITS, "changes": {}, **CHANGES[name]}
 
 
-def ablations():
-    early = {**JUDGED, "image_sizes": [32], "batch_size": 64, "learning_rate": gu.RECIPE.learning_rate / 2,
+def early():
+    short = {**JUDGED, "image_sizes": [32], "batch_size": 64, "learning_rate": gu.RECIPE.learning_rate / 2,
              "watched": 500, "spend": spend(30_000, 32, **FITS)}
-    rows = {name: {**early, "network": changed(name)} for name in CHANGES}
+    rows = {name: {**short, "network": changed(name)} for name in CHANGES}
     rows["without batch norm, a tenth of the learning rate"]["learning_rate"] /= 10
     rows["width 0.125"]["image_sizes"] = [32] * 3           # more images than there are: a part of them, three times
     for name in FEW:
@@ -119,12 +119,12 @@ RACE = {"images": 46_000, "random_images": True, "image_sizes": [112], "batch_si
 RATES = {"AlexNet": 0.01, "NiN": 0.03, "VGG-16": 0.03, "GoogLeNet": 0.01}      # of batches of 128
 
 
-def neighbours():
+def race():
     return {name: {**RACE, "network": {"neighbour": name}, "learning_rate": RATES.get(name, 0.1) * 32 / 128}
             for name in networks.NEIGHBOURS}
 
 
-def neighbour_rates():
+def race_rates():
     tried = {**RACE, "validation": [46_000, 48_000], "spend": RACE["spend"] // 3}
     return {f"{name}, learning rate {rate}": {**tried, "network": {"neighbour": name}, "learning_rate": rate * 32 / 128}
             for name in networks.NEIGHBOURS for rate in (0.1, 0.03, 0.01)}
@@ -148,5 +148,5 @@ def train_cifar10():
     return {**rows, "cpu on a GPU": rows["cpu"], "best": BEST}
 
 
-TABLES = {make.__name__: make() for make in (recipe_steps, recipe_search, ablations, decisive, neighbours,
-                                             neighbour_rates, train_cifar10)}
+TABLES = {make.__name__: make() for make in (recipe_steps, recipe_search, early, decisive, race, race_rates,
+                                             train_cifar10)}

@@ -153,9 +153,6 @@ def judge(net, settings, data, size):
 def run_table(table, rows, *, seeds=(0,), names=None, precision=None, label="change", data=None):
     """Make the runs that results/TABLE.json lacks of `rows`, {name: settings}, or of those with `names`, but for those
     that another process is making; a row stores its name under `label`. Yields each network with its row."""
-    if any("fingerprint" not in row and "seed" not in row for row in stored_rows(table)):
-        raise SystemExit(f"results/{table}.json is from before version 0.2.0, and its rows have another form: move it "
-                         "away to measure the table anew")
     data, first = data or gu.load_images("cifar10"), os.environ.get("RANK", "0") == "0"
     for seed, name in itertools.product(seeds, rows if names is None else names):
         settings = complete(rows[name], precision)
@@ -177,8 +174,6 @@ def store(table, rows, row, label):
     """Add a run to results/TABLE.json, which is read again under a lock: another process may have written meanwhile.
     Rows whose settings are not the table's any more go."""
     def stays(old):
-        if "fingerprint" not in old:        # from before version 0.2.0: until the run of its name is made again
-            return "seed" in old and old[label] != row[label]
         return (old["settings"] == complete(rows[old[label]], old["precision"])
                 and (old[label], old["fingerprint"]) != (row[label], row["fingerprint"]))
 
