@@ -4,14 +4,15 @@
     best        our best recipe (comparisons.BEST), and its weights
     gpu, cpu    the profiles of these names
     scaling     one process and several, where there are several GPUs
+    early, decisive, race_rates     what no machine has measured yet of these tables (comparisons.py)
 
 Each is a command of this folder, which writes a row as soon as it is measured. When the time is over, the one that is
 under way is ended; called again, what is missing is measured, and a training goes on from its checkpoint in --work. The
 files in --out begin as copies of benchmarks/results/ and can take their place. No network is needed, and of the lock
-only torch, torchvision, numpy, tqdm, filelock and safetensors. --rehearsal: the same with a few shapes, in seconds, on
-any machine.
+only torch, torchvision, numpy, tqdm, filelock and safetensors. --rehearsal: all but the last line with a few shapes, in
+seconds, on any machine.
 
-usage: python benchmarks/gpu.py [--minutes 60] [--only speed best gpu cpu scaling] [--data DIR] [--out DIR] [--work DIR]
+usage: python benchmarks/gpu.py [--minutes 60] [--only speed best ...] [--data DIR] [--out DIR] [--work DIR]
 """
 import os
 import shutil
@@ -32,6 +33,8 @@ COMMANDS = {
     "cpu": ("train_cifar10.py", "--profile=cpu on a GPU"),
     "scaling": ("scaling.py", "--missing", "--turns=3"),
 }
+TABLES = {"early": "012", "decisive": "01234", "race_rates": "0"}      # with their seeds; `race` needs its rates first
+COMMANDS |= {table: ("experiment.py", table, "--seeds", *seeds) for table, seeds in TABLES.items()}
 
 
 def run(script, *arguments, seconds, environment):
@@ -62,13 +65,15 @@ def main():
     if options.data:
         environment["GOOGLENET_DATA_DIR"] = options.data
     out.mkdir(parents=True, exist_ok=True)
-    for name in () if options.rehearsal else ("training_speed", "train_cifar10", "scaling"):
-        if not (out / f"{name}.json").exists():
-            shutil.copy(RESULTS / f"{name}.json", out)
+    for path in () if options.rehearsal else RESULTS.glob("*.json"):
+        if not (out / path.name).exists():
+            shutil.copy(path, out)
     for name in options.only:
         left = end - time.monotonic()
         if name == "scaling" and torch.cuda.device_count() < 2:
             wrong = "needs two GPUs"
+        elif options.rehearsal and name in TABLES:
+            wrong = "has no rehearsal"
         elif left <= 0:
             wrong = "no time was left"
         else:

@@ -28,7 +28,7 @@ def test_the_count_sees_a_dead_weight_in_a_convolution_and_in_a_linear_layer():
 def test_no_result_file_but_the_older_ones_escapes_this_guard():
     measured = {path.stem for path in experiment.RESULTS.glob("*.json")}
     without_training = {"path_ablation", "scaling", "training_speed"}
-    assert measured - set(comparisons.TABLES) - without_training == OLDER | {"article_recipe"}      # notebook 3's lesson
+    assert measured - set(comparisons.TABLES) - without_training == OLDER | {"article_recipe"}  # notebook 3's lesson
 
 
 @pytest.mark.parametrize("table", comparisons.TABLES)

@@ -72,7 +72,20 @@ def test_a_second_call_measures_what_is_missing(rehearsed):
     assert first.stdout.endswith("all is measured\n")
     assert "training_speed" not in second.stdout and "best, seed" not in second.stdout
     assert "gpu, seed 0" in second.stdout and "cpu on a GPU, seed 0" in second.stdout
-    assert second.stdout.endswith("not measured (python benchmarks/gpu.py goes on):\nscaling: needs two GPUs\n")
+    assert second.stdout.endswith("not measured (python benchmarks/gpu.py goes on):\nscaling: needs two GPUs\n"
+                                  + "".join(f"{table}: has no rehearsal\n" for table in gpu.TABLES))
+
+
+@pytest.mark.parametrize("table", gpu.TABLES)
+def test_the_runner_knows_the_tables_and_their_seeds(table, monkeypatch):
+    script, *arguments = gpu.COMMANDS[table]
+    asked = []
+    monkeypatch.setattr(experiment, "run_table", lambda *names, **options: asked.append((*names, options)) or [])
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    experiment.main()
+    ((name, rows, options),) = asked
+    assert (script, name, rows, options["names"]) == ("experiment.py", table, comparisons.TABLES[table], list(rows))
+    assert options["seeds"] == [int(seed) for seed in gpu.TABLES[table]] and not options["precision"]
 
 
 def test_nothing_is_begun_without_time(rented, tmp_path):
