@@ -32,9 +32,10 @@ COMMANDS = {
     "gpu": ("train_cifar10.py", "--profile=gpu"),
     "cpu": ("train_cifar10.py", "--profile=cpu on a GPU"),
     "scaling": ("scaling.py", "--missing", "--turns=3"),
+    "early": ("experiment.py", "early", "--seeds", "0", "1", "2"),
+    "decisive": ("experiment.py", "decisive", "--seeds", "0", "1", "2", "3", "4"),
+    "race_rates": ("experiment.py", "race_rates"),          # `race` follows when its rates are chosen by them
 }
-TABLES = {"early": "012", "decisive": "01234", "race_rates": "0"}      # with their seeds; `race` needs its rates first
-COMMANDS |= {table: ("experiment.py", table, "--seeds", *seeds) for table, seeds in TABLES.items()}
 
 
 def run(script, *arguments, seconds, environment):
@@ -72,7 +73,7 @@ def main():
         left = end - time.monotonic()
         if name == "scaling" and torch.cuda.device_count() < 2:
             wrong = "needs two GPUs"
-        elif options.rehearsal and name in TABLES:
+        elif options.rehearsal and COMMANDS[name][0] == "experiment.py":
             wrong = "has no rehearsal"
         elif left <= 0:
             wrong = "no time was left"
