@@ -4,7 +4,7 @@
     best        our best recipe (comparisons.BEST), and its weights
     gpu, cpu    the profiles of these names
     scaling     one process and several, where there are several GPUs
-    early, decisive, race_rates     what no machine has measured yet of these tables (comparisons.py)
+    early, decisive, race   what no machine has measured yet of these tables (comparisons.py)
 
 Each is a command of this folder, which writes a row as soon as it is measured. When the time is over, the one that is
 under way is ended; called again, what is missing is measured, and a training goes on from its checkpoint in --work. The
@@ -34,7 +34,7 @@ COMMANDS = {
     "scaling": ("scaling.py", "--missing", "--turns=3"),
     "early": ("experiment.py", "early", "--seeds", "0", "1", "2"),
     "decisive": ("experiment.py", "decisive", "--seeds", "0", "1", "2", "3", "4"),
-    "race_rates": ("experiment.py", "race_rates"),          # `race` follows when its rates are chosen by them
+    "race": ("experiment.py", "race", "--seeds", "0", "1", "2"),
 }
 
 
