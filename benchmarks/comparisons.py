@@ -113,22 +113,25 @@ def decisive():
 
 
 # GoogLeNet and other networks at 112 x 112 pixels (below 99, NiN has weights that meet no image), each as many images
-# as the multiply-adds of 18,000 in GoogLeNet pay for. Learning rate: of three the best, tried on other images with a
+# as the multiply-adds of 18,000 in GoogLeNet pay for. Learning rate: of several the best, tried on other images with a
 # third of the multiply-adds.
 RACE = {"images": 46_000, "random_images": True, "image_sizes": [112], "batch_size": 32, "precision": "bfloat16",
         "max_norm": gu.RECIPE.max_norm, "spend": spend(18_000, 112)}
-RATES = {"AlexNet": 0.01, "NiN": 0.03, "VGG-16": 0.03, "GoogLeNet": 0.01}      # of batches of 128
+WITHOUT_BATCH_NORM = ("AlexNet", "NiN", "VGG-16", "GoogLeNet")
+RATES = {"AlexNet": 0.03, "NiN": 0.003, "VGG-16": 0.003, "GoogLeNet": 0.01,             # of batches of 128
+         "VGG-16, batch norm": 0.03, "GoogLeNet, batch norm": 0.1, "ResNet-18": 0.1, "DenseNet-121": 0.1}
 
 
 def race():
-    return {name: {**RACE, "network": {"neighbour": name}, "learning_rate": RATES.get(name, 0.1) * 32 / 128}
-            for name in networks.NEIGHBOURS}
+    return {name: {**RACE, "network": {"neighbour": name}, "learning_rate": rate * 32 / 128}
+            for name, rate in RATES.items()}
 
 
 def race_rates():
     tried = {**RACE, "validation": [46_000, 48_000], "spend": RACE["spend"] // 3}
     return {f"{name}, learning rate {rate}": {**tried, "network": {"neighbour": name}, "learning_rate": rate * 32 / 128}
-            for name in networks.NEIGHBOURS for rate in (0.1, 0.03, 0.01)}
+            for name in networks.NEIGHBOURS
+            for rate in ((0.1, 0.03, 0.01, 0.003, 0.001) if name in WITHOUT_BATCH_NORM else (0.3, 0.1, 0.03, 0.01))}
 
 
 # Our best, for a GPU: the whole network, with the stem for small images.

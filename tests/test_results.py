@@ -171,6 +171,15 @@ def test_rows_are_compared_at_equal_cost(table):
                 cost_of(json.dumps(unchanged), 32), rel=0.015), name
 
 
+def test_each_network_of_the_race_has_the_best_of_its_learning_rates():
+    for name, row in comparisons.TABLES["race"].items():
+        tried = [run for run in experiment.stored_rows("race_rates")
+                 if run["settings"]["network"] == row["network"]]
+        assert len(tried) >= 4, name
+        best = max(tried, key=lambda run: run["val_accuracy"] or 0)
+        assert row["learning_rate"] == best["settings"]["learning_rate"], name
+
+
 # The files
 
 def test_result_files_say_where_they_come_from():
