@@ -8,8 +8,8 @@ import googlenet_utils as gu
 import networks
 from dead_weights import count_dead_weights
 
-# Of the first edition, measured before there was a network that fits its images: `early` and `race` take their place.
-OLDER = {"ablations", "neighbours"}
+# Of the first edition, measured before there was a network that fits its images: `race` takes its place.
+OLDER = {"neighbours"}
 
 
 def sizes_with_dead_weights(net, sizes):
