@@ -123,8 +123,8 @@ RATES = {"AlexNet": 0.03, "NiN": 0.003, "VGG-16": 0.003, "GoogLeNet": 0.01,     
 
 
 def race():
-    return {name: {**RACE, "network": {"neighbour": name}, "learning_rate": rate * 32 / 128}
-            for name, rate in RATES.items()}
+    return {name: {**RACE, "network": {"neighbour": name}, "learning_rate": RATES[name] * 32 / 128}
+            for name in networks.NEIGHBOURS}
 
 
 def race_rates():
