@@ -8,9 +8,6 @@ import googlenet_utils as gu
 import networks
 from dead_weights import count_dead_weights
 
-# Of the first edition, measured before there was a network that fits its images: `race` takes its place.
-OLDER = {"neighbours"}
-
 
 def sizes_with_dead_weights(net, sizes):
     return [size for size in sorted(set(sizes)) if count_dead_weights(net, size)]
@@ -25,10 +22,10 @@ def test_the_count_sees_a_dead_weight_in_a_convolution_and_in_a_linear_layer():
     assert count_dead_weights(fed_by_nothing, 1) == 2 * 4 * 8
 
 
-def test_no_result_file_but_the_older_ones_escapes_this_guard():
+def test_no_result_file_escapes_this_guard():
     measured = {path.stem for path in experiment.RESULTS.glob("*.json")}
     without_training = {"path_ablation", "scaling", "training_speed"}
-    assert measured - set(comparisons.TABLES) - without_training == OLDER | {"article_recipe"}  # notebook 3's lesson
+    assert measured - set(comparisons.TABLES) - without_training == {"article_recipe"}  # notebook 3's lesson
 
 
 @pytest.mark.parametrize("table", comparisons.TABLES)
