@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = [ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "benchmarks" / "README.md"]
 CHINESE = {"recipe": "训练方案", "profile": "配置", "image size": "图像尺寸", "epochs": "轮次", "minutes": "分钟",
-           "test accuracy": "测试准确率", "the article's, as printed": "原文的，照原样",
+           "precision": "精度", "test accuracy": "测试准确率", "the article's, as printed": "原文的，照原样",
            "ours (notebook 4)": "我们的（第 4 课）"}
 
 
@@ -50,7 +50,7 @@ def accuracy():
 
 def results():
     """README's, in short."""
-    columns = ("recipe", "profile", "image size", "epochs", "minutes", "test accuracy")
+    columns = ("recipe", "profile", "image size", "epochs", "minutes", "precision", "test accuracy")
     return [{column: row[column] for column in columns} for row in accuracy()]
 
 
