@@ -121,6 +121,14 @@ def test_a_new_address_and_a_new_version_reach_every_place(copy):
     assert "version: 7.8.9\n" in (copy / "CITATION.cff").read_text(encoding="utf-8")
 
 
+def test_the_folders_to_upload_are_those_that_the_notebooks_read():
+    needing = {call: [path.name[:2] for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
+                      if f"gu.{call}(" in path.read_text(encoding="utf-8")] for call in ("load_result", "load_trained")}
+    assert needing == {"load_result": ["03", "04", "05", "06", "07", "08"], "load_trained": ["04", "05"]}
+    said = "Notebooks 3 to 8 also need `benchmarks/results/`, notebooks 4 and 5 `notebooks/weights/`,"
+    assert said in write_address.UPLOAD
+
+
 def test_badges_come_with_a_real_address_and_go_with_it(copy):
     bare = write_everywhere(copy, write_address.NOBODY)
     assert "badge" not in bare and "Upload notebook" in bare

@@ -52,7 +52,7 @@ TITLES = {"en": "Set-up: finds or fetches googlenet_utils, which we call gu; imp
 # What README says under "Without installing", before there is an address and after.
 UPLOAD = ("in [Google Colab](https://colab.research.google.com) choose *File → Upload notebook*, then upload "
           "`googlenet_utils.py` beside it (folder symbol on the left). Notebooks 3 to 8 also need "
-          "`benchmarks/results/`, notebook 5 `notebooks/weights/`, in folders of these names.")
+          "`benchmarks/results/`, notebooks 4 and 5 `notebooks/weights/`, in folders of these names.")
 CLICK = ("read it as [a website]({}), with answers folded; or a badge in the table opens its notebook in Google Colab. "
          "The first cell fetches what it needs.")
 NOBODY = "PUT_OWNER_HERE"           # no account has this name, so nobody else's code can answer
