@@ -3,7 +3,7 @@
 A row's settings are complete: what it does not name comes from DEFAULTS. Their fingerprint, with seed and precision,
 marks the result, so that runs of a changed recipe never pool with old ones. Results that are in the file are not made
 again, and several processes may share a table: each run has a lock, and so has the file. A run that was killed goes on
-from its checkpoint. CPU seconds are summed over the threads: what else the machine does changes them little.
+from its checkpoint.
 
 usage: python benchmarks/experiment.py TABLE [--only words of names ...] [--seeds 0 1] [--precision float32]
 """
@@ -17,7 +17,6 @@ import os
 import platform
 import re
 import sys
-import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -88,8 +87,6 @@ def run(settings, seed, data, checkpoint):
     count = min(settings["images"], settings["spend"] // macs if settings["spend"] else settings["images"])
     row = {"seed": seed, "data": data.name, "image_sizes": sizes, "epochs": len(sizes), "images": count,
            "macs": count * macs, "parameters": gu.count_cost(net, sizes[-1]).parameters, "stopped": None}
-    # A run that goes on does not know the CPU seconds of its first part.
-    start = None if checkpoint.exists() else time.process_time()
     net, history = share(net, device), {}
     try:
         history, judged = train(net, settings, seed, data, count, checkpoint)
@@ -98,10 +95,9 @@ def run(settings, seed, data, checkpoint):
         if "not finite" not in str(error):                  # that is a result too
             raise
         row |= {"stopped": str(error), "val_accuracy": None}
-    cpu_seconds = None if start is None else time.process_time() - start
-    return net, {**row, "seconds": sum(history.get("seconds", [])), "cpu_seconds": cpu_seconds,
-                 "precision": settings["precision"], "history": history, "processes": gu._processes()[1],
-                 "settings": settings, "fingerprint": fingerprint(settings, seed), "machine": describe_machine(device)}
+    return net, {**row, "seconds": sum(history.get("seconds", [])), "precision": settings["precision"],
+                 "history": history, "processes": gu._processes()[1], "settings": settings,
+                 "fingerprint": fingerprint(settings, seed), "machine": describe_machine(device)}
 
 
 def train(net, settings, seed, data, count, checkpoint):
@@ -164,10 +160,10 @@ def run_table(table, rows, *, seeds=(0,), names=None, precision=None, label="cha
             print(f"{table}: {name}, seed {seed}, {settings['precision']}", flush=True)
             net, row = run(settings, seed, data, CHECKPOINTS / word)
             row = {label: name, **row}
+            yield net, row              # stored only when its reader is done: a row says that its weights are written
             if first:
                 store(table, rows, row, label)
                 (CHECKPOINTS / word).unlink(missing_ok=True)        # a moving average has none
-            yield net, row
 
 
 def store(table, rows, row, label):
@@ -242,7 +238,10 @@ def command_line(description, arguments):
             parser.add_argument(name, choices=default, default=default[0])
         else:
             parser.add_argument(name, type=type(default), default=default)
-    return parser.parse_args()
+    given = parser.parse_args()
+    if getattr(given, "rehearsal", False) and "--out" not in arguments and RESULTS == HERE / "results":
+        raise SystemExit("--rehearsal: GOOGLENET_RESULTS has to name another folder, since its rows are no results")
+    return given
 
 
 def main():

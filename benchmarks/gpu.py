@@ -4,13 +4,12 @@
     best        our best recipe (comparisons.BEST), and its weights
     gpu, cpu    the profiles of these names
     scaling     one process and several, where there are several GPUs
-    early, decisive, race   what no machine has measured yet of these tables (comparisons.py)
 
-Each is a command of this folder, which writes a row as soon as it is measured. When the time is over, the one that is
-under way is ended; called again, what is missing is measured, and a training goes on from its checkpoint in --work. The
-files in --out begin as copies of benchmarks/results/ and can take their place. No network is needed, and of the lock
-only torch, torchvision, numpy, tqdm, filelock and safetensors. --rehearsal: all but the last line with a few shapes, in
-seconds, on any machine.
+Each is a command of this folder, which writes a row as soon as it is measured (scaling: all at its end). When the time
+is over, the one that is under way is ended; called again, what is missing is measured, and a training goes on from its
+checkpoint in --work. The files in --out begin as copies of benchmarks/results/ and can take their place, if nothing was
+measured there meanwhile. No network is needed, and of the lock only torch, torchvision, numpy, tqdm, filelock and
+safetensors. --rehearsal: all of it with a few shapes, in seconds, on any machine.
 
 usage: python benchmarks/gpu.py [--minutes 60] [--only speed best ...] [--data DIR] [--out DIR] [--work DIR]
 """
@@ -32,9 +31,6 @@ COMMANDS = {
     "gpu": ("train_cifar10.py", "--profile=gpu"),
     "cpu": ("train_cifar10.py", "--profile=cpu on a GPU"),
     "scaling": ("scaling.py", "--missing", "--turns=3"),
-    "early": ("experiment.py", "early", "--seeds", "0", "1", "2"),
-    "decisive": ("experiment.py", "decisive", "--seeds", "0", "1", "2", "3", "4"),
-    "race": ("experiment.py", "race", "--seeds", "0", "1", "2"),
 }
 
 
@@ -53,6 +49,7 @@ def run(script, *arguments, seconds, environment):
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))    # not without `run`'s finally
     options = command_line(__doc__, {"--minutes": 60.0, "--only": list(COMMANDS), "--data": "", "--out": str(RESULTS),
                                      "--work": str(CHECKPOINTS), "--rehearsal": False})
     end, out, missing = time.monotonic() + 60 * options.minutes, Path(options.out).resolve(), []
@@ -73,8 +70,6 @@ def main():
         left = end - time.monotonic()
         if name == "scaling" and torch.cuda.device_count() < 2:
             wrong = "needs two GPUs"
-        elif options.rehearsal and COMMANDS[name][0] == "experiment.py":
-            wrong = "has no rehearsal"
         elif left <= 0:
             wrong = "no time was left"
         else:

@@ -25,7 +25,8 @@ def load(name):
 
 
 def machine_of(row):
-    return f"{row['machine']['hardware']}, torch {row['machine']['torch']}"
+    processes = f", processes: {row['processes']}" if row.get("processes", 1) > 1 else ""
+    return f"{row['machine']['hardware']}{processes}, torch {row['machine']['torch']}"
 
 
 # Each table is a list of rows, and a row says what stands in which column.
@@ -43,7 +44,8 @@ def accuracy():
         rows.append({"recipe": "ours (notebook 4)", "profile": f"`{row['profile']}`",
                      "images": f"{row['images']:,}", "image size": f"{sizes} px",
                      "epochs": len(row["image_sizes"]), "minutes": f"{row['seconds'] / 60:.0f}", "seed": row["seed"],
-                     "precision": row["precision"], "test accuracy": f"**{row['test_accuracy']:.3f}**",
+                     "precision": row["precision"],
+                     "test accuracy": "stopped" if row["stopped"] else f"**{row['test_accuracy']:.3f}**",
                      "machine": machine_of(row)})
     return rows
 

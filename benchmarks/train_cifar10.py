@@ -38,12 +38,15 @@ def write_weights(net, row, data, path):
                       ("test_accuracy", data.test, size), ("val_accuracy", data.validation, size),
                       ("test_accuracy_at_32_pixels", data.test, 32),
                       ("test_accuracy_of_the_first_1000", data.test.first(1_000), size))}
+    if gu._processes()[0] > 0:                              # it has counted its share
+        return
     options = "".join(f", {name}={value!r}" for name, value in row["settings"]["network"].items())
     card = {"network": f"GoogLeNet(num_classes=10{options})", "classes": data.classes,
             "data": f"{row['data']} (Krizhevsky, 2009), the first {row['images']:,} training images",
             "image_size": size, "image_sizes": row["image_sizes"], "mean": gu.CIFAR10_MEAN, "std": gu.CIFAR10_STD,
             "settings": row["settings"], "seed": row["seed"], "seconds": row["seconds"], "machine": row["machine"],
-            "command": f"python benchmarks/train_cifar10.py --profile {row['profile']} --seed {row['seed']}",
+            "command": (f"torchrun --nproc-per-node {row['processes']}" if row["processes"] > 1 else "python")
+            + f" benchmarks/train_cifar10.py --profile {row['profile']} --seed {row['seed']}",
             **accuracies, "stored_as": "float16", "date": row["machine"]["date"],
             "licence": "MIT, as the project; CIFAR-10's authors state none for their images, of which none is here",
             "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -60,10 +63,11 @@ def main():
     for net, row in run_table("train_cifar10", rows, seeds=[options.seed], names=[options.profile], label="profile",
                               data=data):
         if row["stopped"]:
-            raise SystemExit(row["stopped"])
+            print(row["stopped"])
+            continue
         print(f"test accuracy {row['test_accuracy']:.4f} after {row['seconds']:.0f} s")
-        if options.profile in WEIGHTS and gu._processes()[0] == 0:
-            write_weights(gu._unwrap(net), row, data, WEIGHTS[options.profile])
+        if path := WEIGHTS.get(options.profile):
+            write_weights(gu._unwrap(net), row, data, RESULTS / path.name if options.rehearsal else path)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ import tables
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 MISSING = ("matplotlib", "d2l", "accelerate", "pandas", "scipy", "IPython")     # on the machine that is rented
-SEEDS = {"early": [0, 1, 2], "decisive": [0, 1, 2, 3, 4], "race": [0, 1, 2]}       # of the tables that come last
 
 
 @pytest.fixture(scope="module")
@@ -73,20 +72,23 @@ def test_a_second_call_measures_what_is_missing(rehearsed):
     assert first.stdout.endswith("all is measured\n")
     assert "training_speed" not in second.stdout and "best, seed" not in second.stdout
     assert "gpu, seed 0" in second.stdout and "cpu on a GPU, seed 0" in second.stdout
-    assert second.stdout.endswith("not measured (python benchmarks/gpu.py goes on):\nscaling: needs two GPUs\n"
-                                  + "".join(f"{table}: has no rehearsal\n" for table in SEEDS))
+    assert second.stdout.endswith("not measured (python benchmarks/gpu.py goes on):\nscaling: needs two GPUs\n")
 
 
-@pytest.mark.parametrize("table", SEEDS)
-def test_the_runner_knows_the_tables_and_their_seeds(table, monkeypatch):
-    script, *arguments = gpu.COMMANDS[table]
-    asked = []
-    monkeypatch.setattr(experiment, "run_table", lambda *names, **options: asked.append((*names, options)) or [])
-    monkeypatch.setattr(sys, "argv", [script, *arguments])
-    experiment.main()
-    ((name, rows, options),) = asked
-    assert (script, name, rows, options["names"]) == ("experiment.py", table, comparisons.TABLES[table], list(rows))
-    assert options["seeds"] == SEEDS[table] and not options["precision"]
+def test_two_processes_write_the_weights_once_and_nowhere_else(rented, tmp_path):
+    """The long run is made so. Both count the accuracies, each its share; the row comes after the weights."""
+    shipped = BENCHMARKS.parent / "notebooks" / "weights" / "googlenet_cifar10.safetensors"
+    before = shipped.stat()
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2",
+               str(BENCHMARKS / "train_cifar10.py"), "--profile=long", "--rehearsal"]
+    environment = {**rented, "GOOGLENET_RESULTS": str(tmp_path), "GOOGLENET_CHECKPOINTS": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    written = [line.split()[1].strip(",") for line in done.stdout.splitlines() if line.startswith("written: ")]
+    assert written == ["googlenet_cifar10.safetensors", "train_cifar10.json"]
+    card = json.loads((tmp_path / "googlenet_cifar10.json").read_text(encoding="utf-8"))
+    assert card["command"].startswith("torchrun --nproc-per-node 2 ")
+    assert shipped.stat() == before
 
 
 def test_nothing_is_begun_without_time(rented, tmp_path):

@@ -13,7 +13,7 @@ Each mutation must find exactly one place, or say that it wants every place; oth
 usage: python tools/mutations.py [--module PATH] [--list] [word ...]
 
 words: only the mutations whose kind or text contains one. --list: plant, but run nothing (seconds; a test does the
-same). --module: another file in the place of googlenet_utils.py. Everything takes more than an hour on one core.
+same). --module: another file in the place of googlenet_utils.py. Everything takes an hour or more on two cores.
 """
 import argparse
 import ast
