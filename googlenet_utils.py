@@ -214,7 +214,7 @@ class GoogLeNet(nn.Module):
             shape = " with the shape " + " x ".join(map(str, x.shape)) if hasattr(x, "shape") else ""
             raise ValueError(f"this GoogLeNet takes a tensor, a batch of N x {self.in_channels} x height x width, but "
                              f"the input is a {type(x).__name__}{shape}")
-        dtype = next(self.parameters()).dtype
+        dtype = next(self.parameters(), x).dtype
         mixed = (torch.float32, torch.float16, torch.bfloat16)              # what autocast converts
         if x.dtype != dtype and not (x.dtype in mixed and torch.is_autocast_enabled(x.device.type)):
             raise ValueError(f"this GoogLeNet takes normalized images as {dtype}, not {x.dtype}: Batches makes them "
@@ -268,7 +268,7 @@ def train(net, train_iter, val_iter, loss, optimizer, device, epochs, *, schedul
     run = SimpleNamespace(net=net, train_iter=train_iter, val_iter=val_iter, loss=loss, optimizer=optimizer, step=0,
                           schedule=schedule, max_norm=max_norm, device=device, epochs=epochs, on_step=on_step)
     _check_run(run)
-    run.history, run.batch_shape, run.precision = history, None, choose_precision(device, precision)
+    run.history, run.precision = history, choose_precision(device, precision)
     run.scaler = torch.amp.GradScaler(torch.device(device).type, enabled=run.precision == "float16")
     rank, world_size = _processes()
     say = print if rank == 0 else lambda text: None
@@ -276,10 +276,10 @@ def train(net, train_iter, val_iter, loss, optimizer, device, epochs, *, schedul
         _unwrap(net).to(device, memory_format=torch.channels_last)
     _keep_freed_memory(device)
     say(f"training on {device}, {run.precision}")
-    kept = "nothing was stored"
     if checkpoint is not None:
         checkpoint, settings = _writable(checkpoint), _describe_run(run)
-        kept = f"call train again with the checkpoint {checkpoint} to go on"
+        if world_size > 1:      # none reads before the first has stored the end of the call before this one
+            torch.distributed.all_reduce(torch.zeros((), device=device))
         if checkpoint.exists():
             _load_checkpoint(checkpoint, run, settings)
             say(f"resumed from {checkpoint}: {len(history['loss'])} of {epochs} epochs are done")
@@ -298,7 +298,7 @@ def train(net, train_iter, val_iter, loss, optimizer, device, epochs, *, schedul
             with tqdm(total=len(getattr(train_iter, "labels", ())) or None, unit="image", leave=False, file=sys.stdout,
                       desc=f"epoch {epoch + 1}", disable=rank > 0 or not progress) as bar:
                 for step, (X, y) in enumerate(train_iter, start=1):
-                    l, right, norm = _step(run, X, y, watched=on_step is not None)
+                    l, right, norm = _step(run, X, y, first=step == 1, watched=on_step is not None)
                     sums[0] += l * len(y)
                     sums[1] += right
                     count += len(y)
@@ -324,23 +324,23 @@ def train(net, train_iter, val_iter, loss, optimizer, device, epochs, *, schedul
             loss_sum, right, images = sums.tolist()
             val_acc = evaluate_accuracy(val_iter, net, device, precision=run.precision)
             numbers = (loss_sum / images, right / images, val_acc, time.monotonic() - start)
-            for values, value in zip(history.values(), numbers, strict=True):
-                values.append(value)
+            history.update({name: [*history[name], value] for name, value in zip(history, numbers, strict=True)})
             say("epoch %d, loss %.4f, train acc %.3f, val acc %.3f, time %.1f sec" % (epoch + 1, *numbers))
             if checkpoint is not None and rank == 0:
                 _save_checkpoint(checkpoint, run, settings)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError, ValueError) as error:
+        kept = (f"call train again with the checkpoint {checkpoint} to go on" if checkpoint and checkpoint.exists()
+                else "nothing was stored")
+        if not isinstance(error, KeyboardInterrupt):
+            _explain(error, run, kept)
+            raise
         say(f"stopped by hand after {len(history['loss'])} of {epochs} epochs: {kept}")
-    except (RuntimeError, ValueError) as error:
-        _explain(error, run, kept)
-        raise
     return history
 
 
-def _step(run, X, y, watched):
+def _step(run, X, y, first, watched):
     """One step of the optimizer: returns loss, how many images were right, gradient norm (or None), on the device."""
-    X, y = torch.as_tensor(X), torch.as_tensor(y)
-    first, run.batch_shape, run.step = run.batch_shape is None, tuple(X.shape), run.step + 1
+    X, y, run.step = torch.as_tensor(X), torch.as_tensor(y), run.step + 1
     X = X.to(run.device, memory_format=torch.channels_last if X.dim() == 4 else torch.preserve_format)
     y = y.to(run.device, torch.float32 if y.is_floating_point() or y.dim() > 1 else torch.int64)
     with torch.autocast(X.device.type, getattr(torch, run.precision), enabled=run.precision != "float32"):
@@ -474,8 +474,6 @@ def _check_run(run):
         (getattr(schedule, "optimizer", None) in optimizers, "the schedule was not built for this optimizer"),
         (not isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau),
          "ReduceLROnPlateau wants a measure at each step, which train does not have: take another schedule"),
-        (not isinstance(train_iter, Batches) or train_iter.train,
-         "train_iter was built with train=False: has it changed places with val_iter?"),
         (processes == 1 or run.wrapped,
          f"{processes} processes train this network, each for itself: wrap it in DistributedDataParallel"),
         (processes == 1 or not unshared, "each process trains on all images: give the DataLoader a DistributedSampler"),
@@ -488,6 +486,8 @@ def _check_run(run):
             (not no_batches and isinstance(first, list | tuple) and len(first) == 2,
              f"{name} has to give batches, pairs of images and labels: take Batches, a DataLoader or a list of pairs"),
             (operator.length_hint(batches, 1), f"there is no image in {name}: it has no batch"),
+            (not isinstance(batches, Batches) or batches.train == (name == "train_iter"),
+             "train_iter takes Batches with train=True, val_iter with train=False: have they changed places?"),
             (run.epochs < 2 or not isinstance(batches, Iterator),
              f"{name} gives its batches only once: take Batches, a DataLoader or a list")]
     for right, sentence in rules:
@@ -708,9 +708,6 @@ def plot_images(images, titles=None, *, columns=10, size=1.1):
         axis.imshow(image, interpolation="nearest", cmap="gray", vmin=0, vmax=limit)
         axis.set_title(title, fontsize=12)
     return fig
-
-
-show_images = plot_images       # its older name
 
 
 def plot_history(history, *, title=""):
@@ -1001,11 +998,6 @@ class Split(NamedTuple):
             raise ValueError(f"{count} images cannot be taken: give 0 or more")
         return Split(self.images[:count], self.labels[:count])
 
-    def last(self, count):
-        """The last `count` of them, or all where there are fewer."""
-        start = len(self.labels) - len(self.first(count).labels)
-        return Split(self.images[start:], self.labels[start:])
-
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -1025,7 +1017,8 @@ class ImageSet:
 
     @property
     def validation(self):
-        return Split(self.train_images, self.train_labels).last(self.validation_images)
+        start = len(self.train_labels) - self.validation_images
+        return Split(self.train_images[start:], self.train_labels[start:])
 
     @property
     def test(self):
@@ -1166,12 +1159,13 @@ class Batches:
              f"labels must be whole numbers from 0 on, not {labels.dtype}: {labels.flatten()[:9].tolist()}"),
             (((mean >= 0) & (mean <= 1)).all() and (std > 0).all(),
              f"mean and std must be on a scale of 0 to 1, std over 0, not {mean.tolist()} and {std.tolist()}"),
-            (len(mean) == len(std) == (*images.shape, 0)[1], f"mean and std need a number per channel of {shape}"),
+            (len(mean) == len(std) == (*images.shape, 0, 0)[1], f"mean and std need a number per channel of {shape}"),
             (sizes_fit, f"batch_size and image_size must be whole, 1 or more, not {batch_size} and {image_size}"),
             (ranges_fit, f"scale (of the area) and ratio need two numbers, the lower first, not {scale} and {ratio}"),
             (isinstance(padding, Integral) and 0 <= padding < min(images.shape[2:], default=1),
              f"padding must be a whole number of pixels, less than the image has, not {padding!r}"),
-            (isinstance(seed, Integral), f"seed must be a whole number, not {seed!r}"),
+            (isinstance(seed, Integral) and abs(seed) < 2**40,
+             f"seed must be a whole number below 2**40, not {seed!r}"),
             (all(isinstance(yes, (bool, np.bool_)) for yes in (train, flip)),
              f"train and flip must be True or False, not {train!r} and {flip!r}"),
             (all(isinstance(number, Integral) for number in (rank, world_size, batch_size))
@@ -1291,15 +1285,14 @@ def _unwrap(net):
 def _explain(error, run, kept):
     """Raise, in a sentence, what is known to end a run from deep inside of torch; return from any other error."""
     said = str(error)
-    if isinstance(error, torch.OutOfMemoryError):
-        count, shape = run.batch_shape[0], " x ".join(map(str, run.batch_shape))
-        raise RuntimeError(f"{run.device} has too little memory for batches of {shape}: restart the kernel and use a "
-                           f"batch_size under {count} or a smaller image_size") from None
-    if "values to unpack" in said:
+    if "allocate memory" in said or "out of memory" in said:
+        raise RuntimeError(f"{run.device} has too little memory: restart the kernel and use a smaller batch_size, for "
+                           "train_iter or for val_iter, or a smaller image_size") from None
+    if "values to unpack" in said and traceback.extract_tb(error.__traceback__)[-1].filename == __file__:
         raise ValueError("a batch of train_iter or val_iter is no pair of images and labels") from None
     if "more than 1 value per channel" in said:
-        raise ValueError("batch norm cannot learn from a batch of one image at this size: use Batches, or a "
-                         "DataLoader with drop_last=True") from None
+        raise ValueError("batch norm cannot learn from a batch of one image at this size: use a batch_size of 2 "
+                         "or more, and Batches or a DataLoader with drop_last=True") from None
     if _processes()[1] > 1 and (isinstance(error, torch.distributed.DistError) or "gloo" in said):
         raise RuntimeError("another process of this run stopped, or cannot be reached any more: start all of them "
                            f"again, as many as you like; {kept}") from None
@@ -1350,10 +1343,8 @@ def _describe_run(run):
     settings |= run.train_iter.describe() if isinstance(run.train_iter, Batches) else {
         "batch_size": (getattr(run.train_iter, "batch_size", 0) or 0) * _processes()[1],
         "drop_last": getattr(run.train_iter, "drop_last", None), "sampler": getattr(run.train_iter, "sampler", None)}
-
-    def plain(value):                                       # of tensors and arrays their numbers, of the rest the type
-        return value.tolist() if hasattr(value, "tolist") else type(value).__name__
-    return json.loads(json.dumps(settings, default=plain))
+    return json.loads(json.dumps(settings, default=lambda value:       # tensors as their numbers, the rest as types
+                                 value.tolist() if hasattr(value, "tolist") else type(value).__name__))
 
 
 def _save_checkpoint(path, run, settings):
@@ -1427,11 +1418,13 @@ def _writable(path):
         with contextlib.suppress(OSError, RuntimeError):    # a RuntimeError: there is no home folder
             place = place.expanduser()
             place.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=place.parent):  # tried, since os.access errs for root and on network disks
-                if place != path and path.parent not in _READ_ONLY:
-                    _READ_ONLY.add(path.parent)
-                    print(f"{path.parent} cannot be written: {place.parent} takes its place")
-                return place
+            probe = place.with_name(f".{place.name}.{os.getpid()}")     # os.access errs for root and on network disks,
+            probe.touch()                                               # and tempfile hangs on Windows (gh-66305)
+            probe.unlink()
+            if place != path and path.parent not in _READ_ONLY:
+                _READ_ONLY.add(path.parent)
+                print(f"{path.parent} cannot be written: {place.parent} takes its place")
+            return place
     raise RuntimeError(f"{path} cannot be written, and neither the home nor the temporary folder takes its place")
 
 

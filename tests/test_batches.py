@@ -408,13 +408,16 @@ IMAGES, LABELS = torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.arange(4)
 @pytest.mark.parametrize(("change", "words"), [
     ({"images": IMAGES.float()}, ("uint8", "torch.float32")),
     ({"images": IMAGES[0]}, ("N x channels x height x width", "3 x 32 x 32")),
+    ({"images": 3}, ("N x channels x height x width",)),
     ({"images": IMAGES[:0], "labels": LABELS[:0]}, ("at least one", "0 ")),
     ({"labels": LABELS[:3]}, ("as many labels as images", "4 ", "3 ")),
     ({"labels": LABELS - 1}, ("labels", "from 0 on", "-1")),
     ({"labels": LABELS.float()}, ("labels", "whole numbers", "torch.float32")),
     ({"batch_size": 0}, ("batch_size", "1 or more", "0")),
     ({"image_size": 0}, ("image_size", "1 or more", "0")),
-], ids=["floats", "one image", "empty", "fewer labels", "negative", "float labels", "no batch size", "no image size"])
+    ({"seed": 2**62}, ("seed", "below 2**40", str(2**62))),
+], ids=["floats", "one image", "a number", "empty", "fewer labels", "negative", "float labels", "no batch size",
+        "no image size", "too large a seed"])
 def test_what_makes_no_batches_is_refused(change, words, refuses):
     arguments = {"images": IMAGES, "labels": LABELS, "batch_size": 2, "image_size": 32, "train": True, **change}
     with refuses(ValueError, *words):

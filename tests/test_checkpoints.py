@@ -312,6 +312,12 @@ def test_stopped_without_a_checkpoint_it_says_that_nothing_was_stored(capsys):
     assert "stopped by hand after 0 of 4 epochs: nothing was stored" in capsys.readouterr().out
 
 
+def test_stopped_in_the_first_epoch_nothing_was_stored(tmp_path, capsys):
+    go(*parts(), checkpoint=tmp_path / "run", on_step=pressed_after(2))
+    assert "stopped by hand after 0 of 4 epochs: nothing was stored" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
 # What does not fit is refused
 
 def check_refused(path, built, refuses, *words, **options):
@@ -487,16 +493,21 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(tmp_path, bad_ep
     assert (tmp_path / "run").exists() == (bad_epoch > 1)
 
 
-def test_too_little_memory_names_the_batch_and_what_to_set(refuses):
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+                                   RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")], ids=str)
+@pytest.mark.parametrize("where", ["training", "validation"])
+def test_too_little_memory_is_told_with_what_to_set(where, error, refuses):
     class Hungry(nn.Module):
         def __init__(self):
             super().__init__()
-            self.weight = nn.Parameter(torch.zeros(1))
+            self.weight = nn.Parameter(torch.ones(3, 10))
 
         def forward(self, x):
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+            if self.training == (where == "training"):
+                raise error
+            return x.mean(dim=(2, 3)) @ self.weight
 
-    with refuses(RuntimeError, "40 x 3 x 32 x 32", "batch_size under 40"):
+    with refuses(RuntimeError, "too little memory", "batch_size", "val_iter", "image_size"):
         go(*parts(net=Hungry()))
 
 

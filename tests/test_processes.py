@@ -438,6 +438,29 @@ def test_an_optimizer_or_a_schedule_that_accelerate_prepared_for_another_run_is_
 
 # One of them is lost
 
+def train_twice(rank, world_size, folder):
+    """The second call of a cell finds what the first has stored, however long that took."""
+    net, train_iter = parts(24, 12)
+    store = gu._save_checkpoint
+
+    def slowly(*arguments):
+        time.sleep(1)
+        store(*arguments)
+
+    gu._save_checkpoint = slowly
+    for epochs in (1, 2):
+        history = go(net, train_iter, epochs, checkpoint=folder / "kept")
+    return bare_state(net), history["loss"]
+
+
+def test_no_process_reads_a_checkpoint_before_the_first_has_stored_it(tmp_path):
+    folder = tmp_path / "processes"
+    (state, losses), (other_state, other_losses) = finish(start(train_twice, 2, folder), folder)
+    assert losses == other_losses and len(losses) == 2
+    for name in state:
+        assert torch.equal(state[name], other_state[name])
+
+
 def train_for_long(rank, world_size, folder):
     net, train_iter = parts(48, 12)
     go(net, train_iter, 100_000, learning_rate=0.1, checkpoint=folder / "kept")

@@ -206,6 +206,21 @@ def test_an_optimizer_of_a_part_of_the_network_trains_that_part():
 
 def test_training_on_the_validation_images_by_mistake_is_refused(refused):
     refused(ValueError, ["train_iter", "val_iter"], train_iter=batches(train=False), val_iter=batches(train=True))
+    refused(ValueError, ["val_iter with train=False"], val_iter=batches(train=True))
+
+
+def test_an_error_of_the_network_itself_is_not_said_to_be_the_datas():
+    class Unpacks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, x):
+            count, _, _ = x.shape
+            return x[:count]
+
+    with pytest.raises(ValueError, match="too many values to unpack"):
+        gu.train(**arguments(net=Unpacks()))
 
 
 # A run's state lives in the data

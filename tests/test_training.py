@@ -438,7 +438,7 @@ def test_the_same_seed_gives_the_same_history():
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
         batches = gu.Batches(images, torch.arange(20) % 3, 8, 8, train=True, seed=seed)
-        history = run(small_net(), batches, batches, 2)
+        history = run(small_net(), batches, gu.Batches(images, torch.arange(20) % 3, 8, 8, train=False), 2)
         histories.append({name: values for name, values in history.items() if name != "seconds"})
     assert histories[0] == histories[1]
     assert histories[0] != histories[2]
