@@ -710,6 +710,9 @@ def plot_images(images, titles=None, *, columns=10, size=1.1):
     return fig
 
 
+show_images = plot_images       # its older name, on which others rely
+
+
 def plot_history(history, *, title=""):
     """A figure with the loss, and beside it the accuracies, of a `train` history, epoch by epoch, for `show`."""
     from matplotlib.ticker import MaxNLocator

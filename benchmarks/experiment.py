@@ -3,7 +3,7 @@
 A row's settings are complete: what it does not name comes from DEFAULTS. Their fingerprint, with seed and precision,
 marks the result, so that runs of a changed recipe never pool with old ones. Results that are in the file are not made
 again, and several processes may share a table: each run has a lock, and so has the file. A run that was killed goes on
-from its checkpoint.
+from its checkpoint. CPU seconds are summed over the threads: what else the machine does changes them little.
 
 usage: python benchmarks/experiment.py TABLE [--only words of names ...] [--seeds 0 1] [--precision float32]
 """
@@ -17,6 +17,7 @@ import os
 import platform
 import re
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -87,6 +88,7 @@ def run(settings, seed, data, checkpoint):
     count = min(settings["images"], settings["spend"] // macs if settings["spend"] else settings["images"])
     row = {"seed": seed, "data": data.name, "image_sizes": sizes, "epochs": len(sizes), "images": count,
            "macs": count * macs, "parameters": gu.count_cost(net, sizes[-1]).parameters, "stopped": None}
+    start, alone = time.process_time(), not checkpoint.exists() and gu._processes()[1] == 1
     net, history = share(net, device), {}
     try:
         history, judged = train(net, settings, seed, data, count, checkpoint)
@@ -95,9 +97,11 @@ def run(settings, seed, data, checkpoint):
         if "not finite" not in str(error):                  # that is a result too
             raise
         row |= {"stopped": str(error), "val_accuracy": None}
-    return net, {**row, "seconds": sum(history.get("seconds", [])), "precision": settings["precision"],
-                 "history": history, "processes": gu._processes()[1], "settings": settings,
-                 "fingerprint": fingerprint(settings, seed), "machine": describe_machine(device)}
+    # Those of a first part, and of other processes, are not known here.
+    cpu_seconds = time.process_time() - start if alone else None
+    return net, {**row, "seconds": sum(history.get("seconds", [])), "cpu_seconds": cpu_seconds,
+                 "precision": settings["precision"], "history": history, "processes": gu._processes()[1],
+                 "settings": settings, "fingerprint": fingerprint(settings, seed), "machine": describe_machine(device)}
 
 
 def train(net, settings, seed, data, count, checkpoint):

@@ -126,7 +126,7 @@ def test_plot_images_draws_each_image_with_its_title(count):
 
 
 def test_plot_images_takes_images_without_titles_and_has_an_older_name():
-    fig = gu.plot_images(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), columns=3, size=2.0)
+    fig = gu.show_images(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), columns=3, size=2.0)
     assert [axis.get_title() for axis in fig.axes] == [""] * 3
     assert tuple(fig.get_size_inches()) == (6, 2)
 
