@@ -148,8 +148,8 @@ def train_cifar10():
                    "learning_rate": gu.RECIPE.learning_rate * profile.batch_size / 128, "test": True}
             for name, profile in gu.PROFILES.items() if name != "ci"}
     # Half as wide, and in the end at the size at which notebook 5 looks inside.
-    rows["long"] = {**rows["cpu"], "network": {**FITS, "width": 0.5}, "learning_rate": 0.1,
-                    "image_sizes": [24] * 8 + [32] * 10 + [40] * 3 + [56] * 3}
+    rows["long"] = {**rows["cpu"], "network": {**FITS, "width": 0.5}, "learning_rate": 0.2,
+                    "image_sizes": [24] * 10 + [32] * 12 + [40] * 3 + [56] * 3}
     return {**rows, "cpu on a GPU": rows["cpu"], "best": BEST}
 
 
