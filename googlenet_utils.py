@@ -324,6 +324,7 @@ def train(net, train_iter, val_iter, loss, optimizer, device, epochs, *, schedul
             loss_sum, right, images = sums.tolist()
             val_acc = evaluate_accuracy(val_iter, net, device, precision=run.precision)
             numbers = (loss_sum / images, right / images, val_acc, time.monotonic() - start)
+            # All at once: the stop button never leaves one list longer than another.
             history.update({name: [*history[name], value] for name, value in zip(history, numbers, strict=True)})
             say("epoch %d, loss %.4f, train acc %.3f, val acc %.3f, time %.1f sec" % (epoch + 1, *numbers))
             if checkpoint is not None and rank == 0:
@@ -1346,8 +1347,10 @@ def _describe_run(run):
     settings |= run.train_iter.describe() if isinstance(run.train_iter, Batches) else {
         "batch_size": (getattr(run.train_iter, "batch_size", 0) or 0) * _processes()[1],
         "drop_last": getattr(run.train_iter, "drop_last", None), "sampler": getattr(run.train_iter, "sampler", None)}
-    return json.loads(json.dumps(settings, default=lambda value:       # tensors as their numbers, the rest as types
-                                 value.tolist() if hasattr(value, "tolist") else type(value).__name__))
+
+    def plain(value):                                       # of tensors and arrays their numbers, of the rest the type
+        return value.tolist() if hasattr(value, "tolist") else type(value).__name__
+    return json.loads(json.dumps(settings, default=plain))
 
 
 def _save_checkpoint(path, run, settings):

@@ -49,7 +49,6 @@ def run(script, *arguments, seconds, environment):
 
 
 def main():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))    # not without `run`'s finally
     options = command_line(__doc__, {"--minutes": 60.0, "--only": list(COMMANDS), "--data": "", "--out": str(RESULTS),
                                      "--work": str(CHECKPOINTS), "--rehearsal": False})
     end, out, missing = time.monotonic() + 60 * options.minutes, Path(options.out).resolve(), []
@@ -80,4 +79,5 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))    # not without `run`'s finally
     main()

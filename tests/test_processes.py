@@ -436,7 +436,7 @@ def test_an_optimizer_or_a_schedule_that_accelerate_prepared_for_another_run_is_
         train_accelerated(*others[:3], prepared[3])
 
 
-# One of them is lost
+# Called twice
 
 def train_twice(rank, world_size, folder):
     """The second call of a cell finds what the first has stored, however long that took."""
@@ -460,6 +460,8 @@ def test_no_process_reads_a_checkpoint_before_the_first_has_stored_it(tmp_path):
     for name in state:
         assert torch.equal(state[name], other_state[name])
 
+
+# One of them is lost
 
 def train_for_long(rank, world_size, folder):
     net, train_iter = parts(48, 12)

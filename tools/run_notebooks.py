@@ -4,8 +4,7 @@ usage: GOOGLENET_PROFILE=cpu python tools/run_notebooks.py [notebooks/03_*.ipynb
        GOOGLENET_PROFILE=ci python tools/run_notebooks.py notebooks/solutions/*.ipynb
        python tools/run_notebooks.py --compared notebooks/04_*.ipynb
 
-Notebooks 1, 2 and 8 print the same in every profile; the others are stored in profile cpu, with the CIFAR-10 in data/
-(7 needs none).
+Notebooks 1, 2 and 8 print the same in every profile; the others are stored in profile cpu, with the CIFAR-10 in data/.
 With --compared, only the outputs that nbval compares are stored anew, from a run in profile ci, and those of long runs
 stay: for a changed result file, or text that a cell prints from the module. A notebook that fails stays as it was, and
 the error is printed. Afterwards: pytest tests/test_notebooks.py
