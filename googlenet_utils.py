@@ -264,7 +264,7 @@ def train(net, train_iter, val_iter, loss, optimizer, device, epochs, *, schedul
     what cannot be trained, before the first step where it can be known; RuntimeError for a loss that is not finite, too
     little memory, a lost process, and a checkpoint that is damaged or another run's.
     """
-    history = {"loss": [], "train_acc": [], "val_acc": [], "seconds": []}
+    history = {"loss": [], "train_acc": [], "val_acc": [], "seconds": []}    # grown at once: a stop leaves none longer
     run = SimpleNamespace(net=net, train_iter=train_iter, val_iter=val_iter, loss=loss, optimizer=optimizer, step=0,
                           schedule=schedule, max_norm=max_norm, device=device, epochs=epochs, on_step=on_step)
     _check_run(run)
@@ -324,7 +324,6 @@ def train(net, train_iter, val_iter, loss, optimizer, device, epochs, *, schedul
             loss_sum, right, images = sums.tolist()
             val_acc = evaluate_accuracy(val_iter, net, device, precision=run.precision)
             numbers = (loss_sum / images, right / images, val_acc, time.monotonic() - start)
-            # All at once: the stop button never leaves one list longer than another.
             history.update({name: [*history[name], value] for name, value in zip(history, numbers, strict=True)})
             say("epoch %d, loss %.4f, train acc %.3f, val acc %.3f, time %.1f sec" % (epoch + 1, *numbers))
             if checkpoint is not None and rank == 0:
