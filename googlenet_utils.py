@@ -266,9 +266,9 @@ def train(net, train_iter, val_iter, loss, optimizer, device, epochs, *, schedul
     """
     history = {"loss": [], "train_acc": [], "val_acc": [], "seconds": []}    # grown at once: a stop leaves none longer
     run = SimpleNamespace(net=net, train_iter=train_iter, val_iter=val_iter, loss=loss, optimizer=optimizer, step=0,
-                          schedule=schedule, max_norm=max_norm, device=device, epochs=epochs, on_step=on_step)
+                          schedule=schedule, max_norm=max_norm, device=device, epochs=epochs, on_step=on_step,
+                          checkpoint=checkpoint, history=history, precision=choose_precision(device, precision))
     _check_run(run)
-    run.history, run.precision = history, choose_precision(device, precision)
     run.scaler = torch.amp.GradScaler(torch.device(device).type, enabled=run.precision == "float16")
     rank, world_size = _processes()
     say = print if rank == 0 else lambda text: None
@@ -278,8 +278,6 @@ def train(net, train_iter, val_iter, loss, optimizer, device, epochs, *, schedul
     say(f"training on {device}, {run.precision}")
     if checkpoint is not None:
         checkpoint, settings = _writable(checkpoint), _describe_run(run)
-        if world_size > 1:      # none reads before the first has stored the end of the call before this one
-            torch.distributed.all_reduce(torch.zeros((), device=device))
         if checkpoint.exists():
             _load_checkpoint(checkpoint, run, settings)
             say(f"resumed from {checkpoint}: {len(history['loss'])} of {epochs} epochs are done")
@@ -307,20 +305,21 @@ def train(net, train_iter, val_iter, loss, optimizer, device, epochs, *, schedul
                         on_step(run.step, l, norm)
                     if time.monotonic() - looked > 1:       # more often, reading from a GPU would slow it down
                         looked = time.monotonic()
-                        if first_bad.isfinite():
+                        if first_bad.isfinite() and world_size == 1:        # several processes stop together, below
                             break
                         bar.set_postfix(loss=f"{sums[0].item() / count:.3f}", refresh=False)
                         bar.update(count * world_size - bar.n)
-            if first_bad.isfinite():
-                raise RuntimeError(f"the loss is not finite since epoch {epoch + 1}, step {int(first_bad)}: build the "
-                                   'network again and try a smaller learning rate, or precision="float32"')
             if count == 0:
                 raise ValueError("there is no image to train on: train_iter gave no batch")
             sums[2] = count
             if world_size > 1:      # batch norm's running statistics: each process has seen its share of each batch
                 torch.distributed.all_reduce(sums)
+                torch.distributed.all_reduce(first_bad, torch.distributed.ReduceOp.MIN)
                 for buffer in _unwrap(net).buffers():
                     torch.distributed.broadcast(buffer, src=0)
+            if first_bad.isfinite():
+                raise RuntimeError(f"the loss is not finite since epoch {epoch + 1}, step {int(first_bad)}: build the "
+                                   'network again and try a smaller learning rate, or precision="float32"')
             loss_sum, right, images = sums.tolist()
             val_acc = evaluate_accuracy(val_iter, net, device, precision=run.precision)
             numbers = (loss_sum / images, right / images, val_acc, time.monotonic() - start)
@@ -328,7 +327,7 @@ def train(net, train_iter, val_iter, loss, optimizer, device, epochs, *, schedul
             say("epoch %d, loss %.4f, train acc %.3f, val acc %.3f, time %.1f sec" % (epoch + 1, *numbers))
             if checkpoint is not None and rank == 0:
                 _save_checkpoint(checkpoint, run, settings)
-    except (KeyboardInterrupt, RuntimeError, ValueError) as error:
+    except (KeyboardInterrupt, RuntimeError, TypeError, ValueError) as error:
         kept = (f"call train again with the checkpoint {checkpoint} to go on" if checkpoint and checkpoint.exists()
                 else "nothing was stored")
         if not isinstance(error, KeyboardInterrupt):
@@ -383,7 +382,8 @@ def _count_right(logits, labels, *data_iters, first):
                 raise ValueError(f"the labels run from {known.min()} to {known.max()}, but the network has "
                                  f"{logits.shape[1]} logits, for labels 0 to {logits.shape[1] - 1}: give it more "
                                  "num_classes or mend the labels")
-    return (logits.argmax(dim=1) == (labels if whole else labels.argmax(dim=1))).sum()
+    best = logits.argmax(dim=1).where(~logits.isnan().any(dim=1), -1)           # without a number there is no answer
+    return (best == (labels if whole else labels.argmax(dim=1))).sum()
 
 
 def evaluate_accuracy(data_iter, net, device, *, precision="auto"):
@@ -493,6 +493,11 @@ def _check_run(run):
     for right, sentence in rules:
         if not right:
             raise ValueError(sentence)
+    if processes > 1:       # counted together: none reads a checkpoint before the first has stored the last call's
+        given = torch.full((), float(run.checkpoint is not None), device=run.device)
+        torch.distributed.all_reduce(given)
+        if given.item() not in (0, processes):
+            raise ValueError("give each process the checkpoint, or none: all go on from it, the first one writes it")
 
 
 @dataclass(frozen=True)
@@ -1291,7 +1296,8 @@ def _explain(error, run, kept):
     if "allocate memory" in said or "out of memory" in said:
         raise RuntimeError(f"{run.device} has too little memory: restart the kernel and use a smaller batch_size, for "
                            "train_iter or for val_iter, or a smaller image_size") from None
-    if "values to unpack" in said and traceback.extract_tb(error.__traceback__)[-1].filename == __file__:
+    no_pair = "values to unpack" in said or "invalid data type 'str'" in said       # the latter: of a dict, its names
+    if no_pair and traceback.extract_tb(error.__traceback__)[-1].filename == __file__:
         raise ValueError("a batch of train_iter or val_iter is no pair of images and labels") from None
     if "more than 1 value per channel" in said:
         raise ValueError("batch norm cannot learn from a batch of one image at this size: use a batch_size of 2 "
@@ -1312,7 +1318,7 @@ def _keep_freed_memory(device):
 _CHECKPOINT_MARK = b"googlenet_utils checkpoint 2\n"        # another number: another form, which is refused
 # What changes in an optimizer and a schedule while a run goes on.
 _MOVING = {"params", "base_lrs", "last_epoch", "_step_count", "_last_lr", "_is_initial", "_get_lr_called_within_step",
-           "_schedulers", "T_cur", "T_i"}
+           "_schedulers", "T_cur", "T_i", "param_names"}
 
 
 def _describe_run(run):
@@ -1376,8 +1382,8 @@ def _save_checkpoint(path, run, settings):
     try:                                # PyTorch's reader does not notice a changed number: a checksum goes before it
         _write_whole(path, _CHECKPOINT_MARK + hashlib.sha256(buffer.getbuffer()).digest() + buffer.getbuffer())
     except OSError as error:
-        print(f"{path} cannot be written ({error.strerror}), what was stored before is still good: make room; the run "
-              "goes on and tries again after the next epoch")
+        print(f"{path} cannot be written ({error.strerror}); what was stored before, if anything, is still good. Make "
+              "room: the run goes on and tries again after the next epoch")
 
 
 def _load_checkpoint(path, run, settings):
@@ -1423,7 +1429,7 @@ def _writable(path):
         with contextlib.suppress(OSError, RuntimeError):    # a RuntimeError: there is no home folder
             place = place.expanduser()
             place.parent.mkdir(parents=True, exist_ok=True)
-            probe = place.with_name(f".{place.name}.{os.getpid()}")     # os.access errs for root and on network disks,
+            probe = place.parent / f".{place.name}.{os.getpid()}"       # os.access errs for root and on network disks,
             probe.touch()                                               # and tempfile hangs on Windows (gh-66305)
             probe.unlink()
             if place != path and path.parent not in _READ_ONLY:
@@ -1437,11 +1443,15 @@ def _write_whole(path, content):
     """Write bytes so that under the file's name there is never a part of them: beside it, and then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)                     # a full disk needs the room
+        raise
 
 
 # The official archives by MD5, as their authors publish it. Nothing can change these or skip the comparison, so a wrong

@@ -32,8 +32,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn  # noqa: E
 import googlenet_utils as gu  # noqa: E402
 import networks  # noqa: E402
 
-RESULTS = Path(os.environ.get("GOOGLENET_RESULTS", HERE / "results"))               # gpu.py writes elsewhere
-CHECKPOINTS = Path(os.environ.get("GOOGLENET_CHECKPOINTS", HERE / "checkpoints"))   # of unfinished runs, and the locks
+# Rows, and what unfinished runs keep, with the locks: gpu.py has both elsewhere.
+RESULTS, CHECKPOINTS = (Path(os.environ.get(f"GOOGLENET_{name.upper()}", HERE / name)).expanduser().resolve()
+                        for name in ("results", "checkpoints"))
 
 DEFAULTS = {
     "network": {"batch_norm": True},        # what networks.build takes
@@ -153,13 +154,14 @@ def judge(net, settings, data, size):
 def run_table(table, rows, *, seeds=(0,), names=None, precision=None, label="change", data=None):
     """Make the runs that results/TABLE.json lacks of `rows`, {name: settings}, or of those with `names`, but for those
     that another process is making; a row stores its name under `label`. Yields each network with its row."""
-    data, first = data or gu.load_images("cifar10"), os.environ.get("RANK", "0") == "0"
+    join_processes()
+    data, first = data or gu.load_images("cifar10"), gu._processes()[0] == 0
     for seed, name in itertools.product(seeds, rows if names is None else names):
         settings = complete(rows[name], precision)
         word = fingerprint(settings, seed)
-        lock = FileLock(CHECKPOINTS / f"{word}.lock", timeout=0) if first else contextlib.nullcontext()
-        with contextlib.suppress(Timeout), lock:
-            if any((row.get(label), row.get("fingerprint")) == (name, word) for row in stored_rows(table)):
+        lock = FileLock(CHECKPOINTS / f"{word}.lock", timeout=0)
+        try:
+            if not is_ours_to_make(lock, table, label, name, word):
                 continue
             print(f"{table}: {name}, seed {seed}, {settings['precision']}", flush=True)
             net, row = run(settings, seed, data, CHECKPOINTS / word)
@@ -168,6 +170,21 @@ def run_table(table, rows, *, seeds=(0,), names=None, precision=None, label="cha
             if first:
                 store(table, rows, row, label)
                 (CHECKPOINTS / word).unlink(missing_ok=True)        # a moving average has none
+        finally:
+            lock.release()
+
+
+def is_ours_to_make(lock, table, label, name, word):
+    """Whether a run is not in its file yet, and no other command is making it, which the lock tells. Of torchrun's
+    processes the first one looks, lest they train different rows."""
+    answer = [False]
+    if gu._processes()[0] == 0:
+        with contextlib.suppress(Timeout):
+            lock.acquire()
+            answer = [all((row.get(label), row.get("fingerprint")) != (name, word) for row in stored_rows(table))]
+    if gu._processes()[1] > 1:
+        torch.distributed.broadcast_object_list(answer)
+    return answer[0]
 
 
 def store(table, rows, row, label):

@@ -51,7 +51,7 @@ def run(script, *arguments, seconds, environment):
 def main():
     options = command_line(__doc__, {"--minutes": 60.0, "--only": list(COMMANDS), "--data": "", "--out": str(RESULTS),
                                      "--work": str(CHECKPOINTS), "--rehearsal": False})
-    end, out, missing = time.monotonic() + 60 * options.minutes, Path(options.out).resolve(), []
+    end, out, missing = time.monotonic() + 60 * options.minutes, Path(options.out).expanduser().resolve(), []
     if out.is_file() or options.minutes < 0 or not set(options.only) <= set(COMMANDS):
         raise SystemExit(f"--out has to be a folder, --minutes 0 or more, --only some of {', '.join(COMMANDS)}")
     if options.rehearsal and out == RESULTS:

@@ -226,6 +226,14 @@ def test_every_optimizer_goes_on(optimizer, schedule, same_objects, tmp_path):
     check_goes_on(OPTIMIZERS[optimizer], SCHEDULES[schedule], tmp_path / "run", same_objects)
 
 
+def test_the_names_that_a_wrapper_gives_the_weights_are_no_setting(tmp_path):
+    for epochs, prefix in ((2, "module."), (EPOCHS, "")):
+        net, train_iter, *_ = parts()
+        optimizer = torch.optim.SGD([(prefix + name, weight) for name, weight in net.named_parameters()], lr=0.05)
+        history = go(net, train_iter, optimizer, None, epochs, checkpoint=tmp_path / "run")
+    assert len(history["loss"]) == EPOCHS
+
+
 def googlenets_run(path):
     """A run of the real network, six epochs of a fifth of a second."""
     torch.manual_seed(0)
@@ -432,9 +440,12 @@ def test_other_groups_of_parameters_are_refused(stored, refuses):
     check_refused(stored, (net, train_iter, optimizer, schedule), refuses, "parameter groups")
 
 
-def test_a_folder_in_the_files_place_is_refused(tmp_path, refuses):
-    with refuses(RuntimeError, str(tmp_path), "cannot be read"):
-        go(*parts(), checkpoint=tmp_path)
+@pytest.mark.parametrize("name", ["", ".", "sub/.."])
+def test_a_folder_in_the_files_place_is_refused(name, tmp_path, monkeypatch, refuses):
+    monkeypatch.chdir(tmp_path)
+    for place in (name, tmp_path / name):
+        with refuses(RuntimeError, str(place), "cannot be read"):
+            go(*parts(), checkpoint=place)
 
 
 def fill_the_disk(monkeypatch, fault, kind, epochs):
@@ -461,8 +472,9 @@ def test_a_full_disk_is_said_and_the_run_goes_on(stored, monkeypatch, fault, cap
     lines = [line for line in capsys.readouterr().out.splitlines() if "cannot be written" in line]
     assert len(lines) == 2
     for line in lines:
-        for words in (str(stored), "No space left on device", "what was stored before is still good"):
+        for words in (str(stored), "No space left on device", "what was stored before, if anything, is still good"):
             assert words in line
+    assert not list(stored.parent.glob("*.part"))
 
 
 def test_once_there_is_room_again_the_next_epoch_is_stored(stored, monkeypatch, capsys):

@@ -91,6 +91,15 @@ def test_two_processes_write_the_weights_once_and_nowhere_else(rented, tmp_path)
     assert shipped.stat() == before
 
 
+def test_a_rehearsal_leaves_the_results_alone_however_their_folder_is_written(rented):
+    """It would take the place of what was measured, since its settings are others."""
+    for name in ("results", str(BENCHMARKS / "results"), str(BENCHMARKS / "checkpoints" / ".." / "results")):
+        done = subprocess.run([sys.executable, "train_cifar10.py", "--rehearsal"], cwd=BENCHMARKS, text=True,
+                              env={**rented, "GOOGLENET_RESULTS": name}, capture_output=True, check=False)
+        assert done.returncode == 1
+        assert done.stderr.endswith("has to name another folder, since its rows are no results\n")
+
+
 def test_nothing_is_begun_without_time(rented, tmp_path):
     done = call(rented, "--rehearsal", f"--out={tmp_path}", f"--work={tmp_path}", "--minutes=0")
     assert not list(tmp_path.glob("*.json"))

@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 import time
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -87,11 +87,11 @@ def bare_state(net):
     return {name.replace("module.", "").replace("_orig_mod.", ""): value for name, value in net.state_dict().items()}
 
 
-def refusal(net, train_iter):
+def refusal(net, train_iter, **options):
     """What `train` says to them."""
     try:
-        go(net, train_iter)
-    except ValueError as error:
+        go(net, train_iter, **options)
+    except (ValueError, RuntimeError) as error:
         return str(error)
 
 
@@ -459,6 +459,31 @@ def test_no_process_reads_a_checkpoint_before_the_first_has_stored_it(tmp_path):
     assert losses == other_losses and len(losses) == 2
     for name in state:
         assert torch.equal(state[name], other_state[name])
+
+
+# They stop together
+
+def meet_a_loss_that_is_not_finite(rank, world_size, folder):
+    """In the second process alone, at its first step or at its last; its clock is fast, so it looks after each step."""
+    said = []
+    if rank == 1:
+        gu.time = SimpleNamespace(monotonic=count(0, 10).__next__)
+    for step in (1, 4):
+        net, train_iter = parts(48, 12)
+        batches = list(train_iter)
+        if rank == 1:
+            batches[step - 1][0].fill_(float("nan"))
+        said.append(refusal(net, batches))
+    net, train_iter = parts(48, 12)
+    return [*said, refusal(net, train_iter, checkpoint=folder / "kept" if rank == 0 else None)]
+
+
+def test_all_of_them_say_why_where_one_has_the_reason(tmp_path):
+    folder = tmp_path / "processes"
+    for first, last, only_one_checkpoint in finish(start(meet_a_loss_that_is_not_finite, 2, folder), folder):
+        assert first.startswith("the loss is not finite since epoch 1, step 1:")
+        assert last.startswith("the loss is not finite since epoch 1, step 4:")
+        assert only_one_checkpoint.startswith("give each process the checkpoint, or none")
 
 
 # One of them is lost

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from filelock import FileLock
 
 import comparisons
 import experiment
@@ -115,6 +116,29 @@ def share_the_work(folder):
     torch.set_num_threads(1)
     use(folder, setattr)
     run_all(seeds=[0, 1])
+
+
+def run_together(rank, folder, meeting):
+    torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+    share_the_work(folder)
+
+
+def test_torchruns_processes_leave_together_what_another_command_is_making(folder):
+    """The first one looks: a process that went on alone would train another row."""
+    context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
+    word = experiment.fingerprint(experiment.complete(ROWS["plain"]), 0)
+    (folder / "checkpoints").mkdir()
+    with FileLock(folder / "checkpoints" / f"{word}.lock"):
+        processes = [context.Process(target=run_together, args=(rank, folder, (folder / "meeting").as_uri()))
+                     for rank in range(2)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(300)
+            assert process.exitcode == 0
+    rows = experiment.stored_rows("small")
+    assert [(row["change"], row["seed"], row["processes"]) for row in rows] == [
+        ("plain", 1, 2), ("clipped", 0, 2), ("clipped", 1, 2)]
 
 
 def test_two_processes_that_run_one_table_at_once_lose_nothing_and_make_each_run_once(folder):

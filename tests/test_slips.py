@@ -860,6 +860,13 @@ def test_what_is_no_batches_of_images_and_labels_is_refused(name, make, refused)
     refused((TypeError, ValueError), ["batch"], seen=True, **{name: make()})
 
 
+@pytest.mark.parametrize("name", ["train_iter", "val_iter"])
+def test_a_loaders_batches_are_pairs_and_no_dicts_of_names(name, refuses):
+    loader = DataLoader([{"image": x, "label": y} for x, y in zip(X, Y, strict=True)], 12)
+    with refuses(ValueError, name, "no pair of images and labels"):
+        gu.train(**arguments(**{name: loader}))
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # Raw or misleading words
 # ----------------------------------------------------------------------------------------------------------------------

@@ -104,6 +104,12 @@ def test_accuracy_counts_every_image_once_whatever_the_batch_sizes(sizes):
     assert gu.evaluate_accuracy(in_batches(logits, labels, *sizes), nn.Identity(), "cpu") == pytest.approx(5 / 7)
 
 
+def test_an_image_whose_logits_are_no_numbers_has_no_right_answer():
+    """`argmax` calls them class 0. An infinite logit is a number: it rules a class out."""
+    logits = torch.tensor([[float("nan")] * 3, [0.0, float("nan"), 0.0], [1.0, float("-inf"), 0.0]])
+    assert gu.evaluate_accuracy([(logits, torch.zeros(3, dtype=torch.int64))], nn.Identity(), "cpu") == 1 / 3
+
+
 def test_accuracy_is_measured_in_eval_mode_and_without_gradients():
     probe = Probe()
     net = nn.Sequential(probe, small_net()).train()
