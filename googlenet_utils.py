@@ -267,7 +267,7 @@ def train(net, train_iter, val_iter, loss, optimizer, device, epochs, *, schedul
     history = {"loss": [], "train_acc": [], "val_acc": [], "seconds": []}    # grown at once: a stop leaves none longer
     run = SimpleNamespace(net=net, train_iter=train_iter, val_iter=val_iter, loss=loss, optimizer=optimizer, step=0,
                           schedule=schedule, max_norm=max_norm, device=device, epochs=epochs, on_step=on_step,
-                          checkpoint=checkpoint, history=history, precision=choose_precision(device, precision))
+                          checkpoint=checkpoint, history=history, precision=precision)
     _check_run(run)
     run.scaler = torch.amp.GradScaler(torch.device(device).type, enabled=run.precision == "float16")
     rank, world_size = _processes()
@@ -438,7 +438,7 @@ def choose_precision(device, precision="auto"):
 
 def _check_run(run):
     """Refuse in a sentence, before the first step, what could not be trained or would not be what was meant. Notes in
-    `run` whether DDP wraps the network, train_iter's sampler, and its batches per epoch (0 if it does not tell)."""
+    `run` the precision, whether DDP wraps the network, train_iter's sampler and batches per epoch (0 if unknown)."""
     for name, kind, what in (("net", nn.Module, "a network"), ("optimizer", torch.optim.Optimizer, "an optimizer"),
                              ("epochs", Integral, "a whole number"), ("max_norm", Real | None, "None or a number")):
         if not isinstance(getattr(run, name), kind):
@@ -493,6 +493,7 @@ def _check_run(run):
     for right, sentence in rules:
         if not right:
             raise ValueError(sentence)
+    run.precision = choose_precision(run.device, run.precision)
     if processes > 1:       # counted together: none reads a checkpoint before the first has stored the last call's
         given = torch.full((), float(run.checkpoint is not None), device=run.device)
         torch.distributed.all_reduce(given)

@@ -493,7 +493,7 @@ MUTATIONS = [
             "_sum_ += _loss_ * len(_y_)", "_sum_ += _loss_ * max(len(_y_), 8)", statement=True)),
         ("train accuracy counts what is wrong", either(
             replace("(_guess_ == _y_).sum()", "(_guess_ != _y_).sum()", inside=A_STEP),
-            replace("(_scores_.argmax(dim=1) == _y_).sum()", "(_scores_.argmax(dim=1) != _y_).sum()"))),
+            replace("(_guess_ == (_y_ if _whole_ else _)).sum()", "(_guess_ != _y_).sum()"))),
         ("training goes on in eval mode", replace("_net_.train()", "_net_.eval()")),
         ("nothing is brought into the layout channels_last", replace(
             "_x_.to(_device_, memory_format=_)", "_x_.to(_device_)", every=True)),
