@@ -630,6 +630,7 @@ def class_activation_map(net, images, classes=None):
     ->  N x h x w, the size of block 5b's feature maps: the evidence at each position (its mean plus the bias is the
     class's logit). classes: N whole numbers, or one for all images; by default each image's highest logit.
     Raises ValueError in train mode, and for a network, images and classes that do not fit."""
+    net = _unwrap(net)                                      # a compiled network does not call a new hook
     if any(layer.training for layer in net.modules()):
         raise ValueError("a layer is in train mode, in which logits depend on the whole batch: call net.eval() first")
     poolings, linears = ([layer for layer in getattr(net, part, nn.Identity()).modules() if isinstance(layer, kind)]
@@ -738,8 +739,12 @@ def plot_history(history, *, title=""):
 def _read_googlenet(net, size):
     """What is computed, in its order, as (block, paths, output): (None, [["1×1 64"]], "64 × 56×56") for a single layer,
     ("3a", [["1×1 64"], ["1×1 96", "3×3 128"], …], "256 × 28×28"); and the layers of the auxiliary heads, by block."""
+    drawn = (nn.Conv2d, nn.Linear, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+
     def name(layer):
-        layer = next((inner for inner in layer.modules() if isinstance(inner, nn.Conv2d)), layer)   # with batch norm
+        layer = next((inner for inner in layer.modules() if isinstance(inner, drawn)), None)        # with batch norm
+        if layer is None:
+            return None
         if isinstance(layer, (nn.AdaptiveAvgPool2d, nn.Linear)):
             return f"linear {layer.out_features}" if isinstance(layer, nn.Linear) else "average pool"
         kernel, stride = np.max(layer.kernel_size), np.max(layer.stride)            # a number, or two of a kind
@@ -755,8 +760,8 @@ def _read_googlenet(net, size):
             for attribute, inner in layer.named_children():     # p1_1, p2_1, p2_2, ...
                 paths.setdefault(attribute[:2], []).append(name(inner))
             parts.append((next(blocks), list(paths.values()), output))
-        elif not isinstance(layer, (nn.ReLU, nn.BatchNorm2d, nn.Flatten)):
-            parts.append((None, [[name(layer)]], output))
+        elif text := name(layer):
+            parts.append((None, [[text]], output))
     heads = {"4a": net.aux1, "4d": net.aux2} if net.aux else {}
     return parts, {block: ["pool", *map(name, (head.conv, head.fc1, head.fc2))] for block, head in heads.items()}
 
@@ -896,6 +901,7 @@ def check(answer, right, hints, why, by=None):
         return kind == "right"
 
     by = by or (lambda value: value)
+    answer = unicodedata.normalize("NFKC", answer) if isinstance(answer, str) else answer       # full-width letters
     try:
         given = None if answer is None else by(answer)
     except (Exception, SystemExit) as error:        # it is a student's code: whatever it does, the lesson goes on
@@ -1164,7 +1170,7 @@ class Batches:
              f"images must be uint8, N x channels x height x width, not {images.dtype}, {shape}"),
             (images.numel() and labels.shape == images.shape[:1],
              f"there must be as many labels as images, and at least one, not {labels_shape} labels for {shape}"),
-            (not labels.is_floating_point() and not (labels < 0).any(),
+            (not labels.is_floating_point() and not (labels.long() < 0).any(),
              f"labels must be whole numbers from 0 on, not {labels.dtype}: {labels.flatten()[:9].tolist()}"),
             (((mean >= 0) & (mean <= 1)).all() and (std > 0).all(),
              f"mean and std must be on a scale of 0 to 1, std over 0, not {mean.tolist()} and {std.tolist()}"),
@@ -1443,7 +1449,7 @@ def _writable(path):
 def _write_whole(path, content):
     """Write bytes so that under the file's name there is never a part of them: beside it, and then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")            # another process may write the same file
     try:
         with partial.open("wb") as file:
             file.write(content)
@@ -1474,7 +1480,8 @@ def _find_cifar10(root):
     """The folder of CIFAR-10 in `root` (see `load_images`), unpacked, and fetched before that, where it is missing."""
     from filelock import FileLock, Timeout
     def unpacked(root):
-        return next((root / name for name in (_BINARY, _PYTHON) if (root / name).is_dir()), None)
+        places = (root / _BINARY, root / _PYTHON, root)     # the last: it is given itself
+        return next((place for place in places if place.name in (_BINARY, _PYTHON) and place.is_dir()), None)
 
     given = root or os.environ.get("GOOGLENET_DATA_DIR")
     root = here = Path(given or Path(__file__).parent / "data").expanduser()

@@ -98,6 +98,15 @@ def test_the_linear_layer_may_stand_behind_a_dropout(net, images):
         assert torch.equal(gu.class_activation_map(changed, images, 3), expected)
 
 
+def test_a_compiled_network_that_was_used_gives_the_same_map(net, images):
+    """It does not call the hooks that it gets later."""
+    expected = gu.class_activation_map(net, images, 3)
+    compiled = torch.compile(net, backend="eager")
+    with torch.no_grad():
+        compiled(images)
+    assert torch.equal(gu.class_activation_map(compiled, images, 3), expected)
+
+
 @pytest.mark.parametrize(("part", "layers"), [
     # Of two linear layers, the last one alone would give a map that adds up to no logit.
     ("fc", [nn.Identity()]), ("fc", [nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10)]),

@@ -69,6 +69,7 @@ def test_says_not_tried_right_with_the_reason_and_the_hint_that_fits(capsys):
     assert "without quotes" in reply(capsys, "480, 8, 8", right=(480, 8, 8), hints=())
     assert reply(capsys, " c). ", right="C", hints=()).startswith(RIGHT)
     assert "without quotes" not in reply(capsys, "b", right="A", hints=())
+    assert reply(capsys, "ＣＡＢ", right="CAB", hints=(), by=sorted).startswith(RIGHT)
 
 
 @pytest.mark.parametrize("answer", [

@@ -664,6 +664,11 @@ def test_a_read_only_folder_that_holds_the_data_is_enough(load, mirror, guest_fo
     assert [path.name for path in guest_folder.path.iterdir()] == ["cifar-10-batches-py"]
 
 
+def test_the_folder_of_the_data_itself_will_do(load, mirror, folder, small):
+    load(mirror())
+    check_is_small(gu.load_images("cifar10", folder / "cifar-10-batches-py"), small)
+
+
 def test_an_archive_that_may_not_be_read_is_named_and_the_next_source_used(mirror, guest_folder, small, monkeypatch,
                                                                           load, printed):
     good = mirror()

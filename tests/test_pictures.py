@@ -395,6 +395,17 @@ def test_googlenet_is_drawn_with_all_its_layers_and_told_in_words(googlenet, tal
     assert words.count("no auxiliary head") == alt.count(", no auxiliary head.") == 2 * (not has_heads)
 
 
+def test_other_norms_and_dropout_are_no_boxes_of_their_own():
+    net = gu.GoogLeNet(num_classes=5, batch_norm=True)
+    expected = gu.draw_googlenet(net)[1]
+    for part in list(net.modules()):
+        for name, layer in part.named_children():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                setattr(part, name, torch.nn.GroupNorm(8, layer.num_features))
+    net.fc = torch.nn.Sequential(torch.nn.Dropout(0.4), net.fc)
+    assert gu.draw_googlenet(net)[1] == expected
+
+
 def test_a_drawn_block_has_its_four_paths_in_order():
     net = gu.GoogLeNet(num_classes=10)
     for tall in (False, True):

@@ -112,6 +112,14 @@ def test_another_text_is_no_other_code(english, chinese):
     assert not translation.differences(english, chinese)
 
 
+def test_a_cell_that_is_not_in_both_languages_is_not_stamped():
+    _, path = PAIRS[0]
+    before = path.read_bytes()
+    with pytest.raises(SystemExit, match="no such cell in both languages: typo"):
+        translation.stamp(path, ["typo"])
+    assert path.read_bytes() == before
+
+
 def test_a_changed_english_cell_makes_its_translation_stale(tmp_path):
     cell = {"id": "one", "cell_type": "markdown", "metadata": {}, "source": ["An image."]}
     english, chinese = tmp_path / "en.ipynb", tmp_path / "zh.ipynb"

@@ -99,3 +99,16 @@ def test_where_nothing_can_be_written_it_is_said_in_one_sentence(shared, monkeyp
     monkeypatch.setattr(tempfile, "tempdir", str(shared))
     with refuses(RuntimeError, str(shared / "run.pt"), "cannot be written"):
         gu._writable(shared / "run.pt")
+
+
+def test_two_processes_may_write_one_file_at_once(tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def meanwhile(descriptor):
+        monkeypatch.setattr(os, "fsync", fsync)
+        monkeypatch.setattr(os, "getpid", lambda: 1)
+        gu._write_whole(tmp_path / "card.json", b"the other's")
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    gu._write_whole(tmp_path / "card.json", b"ours")
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("card*")} == {"card.json": b"ours"}

@@ -593,7 +593,7 @@ MUTATIONS = [
         ("damage is not noticed", replace("_.digest() != _", "False")),
         ("a hostile file's code runs", replace("_load_(..., weights_only=True)", "_load_(..., weights_only=False)")),
         ("it is written in place", replace(
-            '_path_.with_name(_path_.name + ".part")', "_path_", beside="os.fsync(_)")),
+            '_path_.with_name(_)', "_path_", beside="os.fsync(_)")),
         ("the file is never renamed", drop("_.replace(_)", beside="os.fsync(_)")),
         ("it is not forced onto the disk", drop("_.fsync(_)")),
     ),
@@ -771,6 +771,8 @@ def main():
     options = parser.parse_args()
     chosen = [mutation for mutation in MUTATIONS
               if not options.words or any(word in f"{mutation.kind} {mutation.text}" for word in options.words)]
+    if not chosen:
+        parser.error(f"no mutation has one of these words: {' '.join(options.words)}")
     missing = []
     for kind, text, path, change, tests in chosen:
         try:

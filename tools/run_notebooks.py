@@ -17,7 +17,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ("accelerator", "colab")         # what a notebook says of itself beyond its kernel
@@ -77,9 +77,9 @@ def main():
             store(path.resolve(), options.compared)
             profile = os.environ.get("GOOGLENET_PROFILE", "by hardware")
             print(f"{path.name}: {time.time() - start:.0f} s, profile {profile}", flush=True)
-        except CellExecutionError as error:
+        except (CellExecutionError, DeadKernelError, OSError) as error:
             failed = True
-            print(f"{path.name}: not stored, since a cell failed\n{error}", flush=True)
+            print(f"{path.name}: not stored\n{error}", flush=True)
     sys.exit(failed)
 
 

@@ -78,7 +78,7 @@ def stamp(path, names):
     """Say of these cells that they are what the English cells of today say."""
     notebook = nbformat.read(path, as_version=4)
     today = cells_of(ROOT / "notebooks" / path.relative_to(CHINESE))
-    if unknown := set(names) - {cell.id for cell in notebook.cells} & today.keys():
+    if unknown := set(names) - ({cell.id for cell in notebook.cells} & today.keys()):
         raise SystemExit(f"{path.name} has no such cell in both languages: {', '.join(sorted(unknown))}")
     for cell in notebook.cells:
         if cell.id in names:
