@@ -387,7 +387,7 @@ for_each_slip_in_3 = pytest.mark.parametrize(("name", "slip"), [
 def run_cells(path, names, **sources):
     """Run these cells of a notebook, with other code for some of them; returns the names that they define."""
     cells = cells_by_id(path)
-    defined = {**SET_UP, "fresh": drawn_afresh, "right": True}    # if no check runs
+    defined = {**SET_UP, "fresh": drawn_afresh, **{f"{name}_right": True for name in BUILT_IN_3}}     # if no check runs
     for name in names:
         exec(sources.get(name, cells[name].source), defined)
     return defined
@@ -406,7 +406,7 @@ def test_the_lesson_goes_on_with_what_the_student_built(name):
     before, after, _ = BUILT_IN_3[name]
     cells = [*before, f"{name}-answer", f"{name}-check", f"{name}-ours", *after]
     solved = cells_by_id(SOLUTION_3)[f"{name}-answer"].source
-    assert run_cells(LESSON_3, cells, **{f"{name}-answer": solved})["right"] is True
+    assert run_cells(LESSON_3, cells, **{f"{name}-answer": solved})[f"{name}_right"] is True
 
 
 @for_each_slip_in_3
@@ -414,7 +414,7 @@ def test_and_with_ours_if_that_is_not_right(name, slip):
     before, after, _ = BUILT_IN_3[name]
     slipped = {f"{name}-answer": slip(cells_by_id(SOLUTION_3)[f"{name}-answer"].source)}
     defined = run_cells(LESSON_3, [f"{name}-answer", f"{name}-check"], **slipped)
-    assert defined["right"] is False                        # then the cell NAME-ours, which nbval runs, takes its place
+    assert defined[f"{name}_right"] is False                # then the cell NAME-ours, which nbval runs, takes its place
     with pytest.raises(AssertionError):                     # it would have stopped at the slip
         run_cells(LESSON_3, [*before, f"{name}-answer", *after], **slipped)
 
