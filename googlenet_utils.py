@@ -496,7 +496,11 @@ def _check_run(run):
     run.precision = choose_precision(run.device, run.precision)
     if processes > 1:       # counted together: none reads a checkpoint before the first has stored the last call's
         given = torch.full((), float(run.checkpoint is not None), device=run.device)
-        torch.distributed.all_reduce(given)
+        try:
+            torch.distributed.all_reduce(given)
+        except RuntimeError as error:
+            _explain(error, run, "nothing was stored by this call")
+            raise
         if given.item() not in (0, processes):
             raise ValueError("give each process the checkpoint, or none: all go on from it, the first one writes it")
 

@@ -463,8 +463,9 @@ def test_no_process_reads_a_checkpoint_before_the_first_has_stored_it(tmp_path):
 
 # They stop together
 
-def meet_a_loss_that_is_not_finite(rank, world_size, folder):
-    """In the second process alone, at its first step or at its last; its clock is fast, so it looks after each step."""
+def stop_for_a_reason(rank, world_size, folder):
+    """A loss that is not finite in the second process alone, at its first step or at its last (its clock is fast, so it
+    looks after each step); a checkpoint for the first one alone; a second process that is gone."""
     said = []
     if rank == 1:
         gu.time = SimpleNamespace(monotonic=count(0, 10).__next__)
@@ -475,15 +476,18 @@ def meet_a_loss_that_is_not_finite(rank, world_size, folder):
             batches[step - 1][0].fill_(float("nan"))
         said.append(refusal(net, batches))
     net, train_iter = parts(48, 12)
-    return [*said, refusal(net, train_iter, checkpoint=folder / "kept" if rank == 0 else None)]
+    said.append(refusal(net, train_iter, checkpoint=folder / "kept" if rank == 0 else None))
+    return [*said, refusal(net, train_iter) if rank == 0 else None]         # the second one is not there any more
 
 
 def test_all_of_them_say_why_where_one_has_the_reason(tmp_path):
     folder = tmp_path / "processes"
-    for first, last, only_one_checkpoint in finish(start(meet_a_loss_that_is_not_finite, 2, folder), folder):
+    results = finish(start(stop_for_a_reason, 2, folder), folder)
+    for first, last, only_one_checkpoint, _ in results:
         assert first.startswith("the loss is not finite since epoch 1, step 1:")
         assert last.startswith("the loss is not finite since epoch 1, step 4:")
         assert only_one_checkpoint.startswith("give each process the checkpoint, or none")
+    assert results[0][3].startswith("another process of this run stopped")
 
 
 # One of them is lost
