@@ -305,7 +305,7 @@ def train(net, train_iter, val_iter, loss, optimizer, device, epochs, *, schedul
                         on_step(run.step, l, norm)
                     if time.monotonic() - looked > 1:       # more often, reading from a GPU would slow it down
                         looked = time.monotonic()
-                        if first_bad.isfinite() and world_size == 1:        # several processes stop together, below
+                        if world_size == 1 and first_bad.isfinite():        # several processes stop together, below
                             break
                         bar.set_postfix(loss=f"{sums[0].item() / count:.3f}", refresh=False)
                         bar.update(count * world_size - bar.n)
@@ -1484,12 +1484,13 @@ def _find_cifar10(root):
     """The folder of CIFAR-10 in `root` (see `load_images`), unpacked, and fetched before that, where it is missing."""
     from filelock import FileLock, Timeout
     def unpacked(root):
-        places = (root / _BINARY, root / _PYTHON, root)     # the last: it is given itself
-        return next((place for place in places if place.name in (_BINARY, _PYTHON) and place.is_dir()), None)
+        return next((root / name for name in (_BINARY, _PYTHON) if (root / name).is_dir()), None)
 
     given = root or os.environ.get("GOOGLENET_DATA_DIR")
     root = here = Path(given or Path(__file__).parent / "data").expanduser()
     try:
+        if here.name in (_BINARY, _PYTHON) and not unpacked(here):      # the data's own folder was given
+            root = here = here.parent
         if unpacked(here):
             return unpacked(here)
         root = here if given else _writable(here / _PYTHON).parent

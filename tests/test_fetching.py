@@ -664,9 +664,12 @@ def test_a_read_only_folder_that_holds_the_data_is_enough(load, mirror, guest_fo
     assert [path.name for path in guest_folder.path.iterdir()] == ["cifar-10-batches-py"]
 
 
-def test_the_folder_of_the_data_itself_will_do(load, mirror, folder, small):
-    load(mirror())
-    check_is_small(gu.load_images("cifar10", folder / "cifar-10-batches-py"), small)
+def test_the_folder_of_the_data_itself_will_do(mirror, folder, small, monkeypatch):
+    """Before it is there, too: then the data are fetched into it."""
+    monkeypatch.setattr(gu, "_SOURCES", (mirror().url,))
+    for _ in range(2):
+        check_is_small(gu.load_images("cifar10", folder / "cifar-10-batches-py"), small)
+        check_is_tidy(folder)
 
 
 def test_an_archive_that_may_not_be_read_is_named_and_the_next_source_used(mirror, guest_folder, small, monkeypatch,

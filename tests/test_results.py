@@ -112,6 +112,17 @@ def test_a_run_that_was_killed_goes_on_to_the_same_numbers(folder, monkeypatch):
     assert numbers(run_all({"plain": SMALL})[0]) == expected
 
 
+def run_in_two_processes(work, *arguments):
+    """`work`, with arguments for each of the two."""
+    context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
+    processes = [context.Process(target=work, args=own) for own in arguments]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(300)
+        assert process.exitcode == 0
+
+
 def share_the_work(folder):
     torch.set_num_threads(1)
     use(folder, setattr)
@@ -125,30 +136,17 @@ def run_together(rank, folder, meeting):
 
 def test_torchruns_processes_leave_together_what_another_command_is_making(folder):
     """The first one looks: a process that went on alone would train another row."""
-    context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
     word = experiment.fingerprint(experiment.complete(ROWS["plain"]), 0)
     (folder / "checkpoints").mkdir()
     with FileLock(folder / "checkpoints" / f"{word}.lock"):
-        processes = [context.Process(target=run_together, args=(rank, folder, (folder / "meeting").as_uri()))
-                     for rank in range(2)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join(300)
-            assert process.exitcode == 0
+        run_in_two_processes(run_together, *((rank, folder, (folder / "meeting").as_uri()) for rank in range(2)))
     rows = experiment.stored_rows("small")
     assert [(row["change"], row["seed"], row["processes"]) for row in rows] == [
         ("plain", 1, 2), ("clipped", 0, 2), ("clipped", 1, 2)]
 
 
 def test_two_processes_that_run_one_table_at_once_lose_nothing_and_make_each_run_once(folder):
-    context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
-    processes = [context.Process(target=share_the_work, args=(folder,)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(300)
-        assert process.exitcode == 0
+    run_in_two_processes(share_the_work, (folder,), (folder,))
     run_all(seeds=[0, 1])                       # what one of them had left to the other
     rows = experiment.stored_rows("small")
     assert sorted((row["change"], row["seed"]) for row in rows) == sorted((n, s) for n in ROWS for s in (0, 1))
